@@ -1,0 +1,51 @@
+"""See the loss landscape of any Lightning run, compare runs by it, and train with methods that change it."""
+
+from importlib.metadata import version as _version
+
+from lightning_landscape.callbacks import LossLandscape, TrajectoryRecorder, register_logger
+from lightning_landscape.engine import compute_surface, weights_from_checkpoint
+from lightning_landscape.errors import (
+    GeometryError,
+    LandscapeError,
+    ObjectiveError,
+    RecordError,
+    RecordMismatchError,
+    UnsupportedStrategyError,
+)
+from lightning_landscape.geometry.directions import random_direction
+from lightning_landscape.geometry.slices import Line, Plane
+from lightning_landscape.geometry.weights import Weights, weights_of
+from lightning_landscape.records.measures import measure
+from lightning_landscape.records.surface import Surface
+from lightning_landscape.records.trajectory import Trajectory
+from lightning_landscape.sampling.grid import Grid
+
+__version__ = _version("lightning-landscape")
+
+__all__ = [
+    # geometry
+    "Line",
+    "Plane",
+    "Weights",
+    "random_direction",
+    "weights_of",
+    # evaluation
+    "Grid",
+    "compute_surface",
+    "weights_from_checkpoint",
+    # records
+    "Surface",
+    "Trajectory",
+    "measure",
+    # callbacks
+    "LossLandscape",
+    "TrajectoryRecorder",
+    "register_logger",
+    # errors
+    "GeometryError",
+    "LandscapeError",
+    "ObjectiveError",
+    "RecordError",
+    "RecordMismatchError",
+    "UnsupportedStrategyError",
+]

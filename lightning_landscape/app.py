@@ -1,0 +1,49 @@
+"""The command `lightning-landscape`: a Hydra application over the tasks."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from lightning_landscape.errors import LandscapeError
+
+
+def _config_path() -> str:
+    """Find the configuration: inside the installed package, or at the top of the repository in an editable install."""
+    packaged = Path(__file__).parent / "conf"
+    return str(packaged if packaged.is_dir() else Path(__file__).parents[1] / "conf")
+
+
+@hydra.main(version_base="1.3", config_path=_config_path(), config_name="config")
+def _run(cfg: DictConfig) -> None:
+    # Only now: `--help` and a misspelt option should not wait for torch.
+    from lightning_landscape.tasks import TASKS
+
+    if cfg.mode not in TASKS:
+        raise LandscapeError(f"mode={cfg.mode} is unknown: choose one of {', '.join(TASKS)}")
+    task: Callable[[DictConfig], list[Path]] = TASKS[cfg.mode]
+    started = time.perf_counter()
+    # Data modules in memory need no workers; Lightning's advice is about those that read files.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    written = task(cfg)
+    print(f"\nDone in {time.perf_counter() - started:.0f} s. Written:")
+    for path in written:
+        print(f"  {path}")
+
+
+def main() -> None:
+    """Run the command; a mistake in its use ends it with one sentence and exit status 1."""
+    try:
+        _run()
+    except LandscapeError as error:
+        sys.exit(f"lightning-landscape: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""TrajectoryRecorder: the path of the optimizer through weight space, in one file that grows with the run."""
+
+from __future__ import annotations
+
+import fnmatch
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_landscape.callbacks.output import output_folder, unused
+from lightning_landscape.engine.ranks import Ranks
+from lightning_landscape.engine.strategies import require_supported
+from lightning_landscape.errors import LandscapeError
+from lightning_landscape.geometry.weights import Weights, weights_of
+from lightning_landscape.records.trajectory import Trajectory, TrajectoryFile
+
+
+class TrajectoryRecorder(Callback):
+    """Writes the weights to ``<log_dir>/landscape/trajectory.h5`` at the start, then after every n epochs or steps.
+
+    The run does not notice: weights are copied, nothing else is read or drawn. A run that is resumed from a checkpoint
+    goes on in the same file, from which the steps after the checkpoint are cut; in another folder it goes on in a copy.
+
+    Args:
+        every_n_epochs: record after every n-th epoch.
+        every_n_steps: record after every n-th optimizer step instead.
+        dtype: "float16" halves the file (11 bits of each weight are kept); None keeps the module's own dtypes.
+        parameters: patterns such as ``"layer3.*"`` of the parameters to record; None for all.
+        name: of the file, and what distinguishes several recorders of one run.
+        dirpath: another folder than ``<log_dir>/landscape``.
+
+    Raises:
+        LandscapeError: for an interval below 1.
+
+    >>> TrajectoryRecorder(every_n_steps=100).state_key
+    "TrajectoryRecorder{'name': 'trajectory'}"
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int = 1,
+        every_n_steps: int | None = None,
+        *,
+        dtype: Literal["float16"] | None = None,
+        parameters: Sequence[str] | None = None,
+        name: str = "trajectory",
+        dirpath: str | Path | None = None,
+    ) -> None:
+        for option, value in (("every_n_epochs", every_n_epochs), ("every_n_steps", every_n_steps)):
+            if value is not None and value < 1:
+                raise LandscapeError(f"{option}={value}: give a number of at least 1")
+        self.every_n_epochs = every_n_epochs
+        self.every_n_steps = every_n_steps
+        self.dtype = dtype
+        self.parameters = list(parameters) if parameters is not None else None
+        self.name = name
+        self.dirpath = dirpath
+        self.path: Path | None = None
+        self._file: TrajectoryFile | None = None
+        self._last_step = -1
+        self._restored = ""
+
+    @property
+    def state_key(self) -> str:
+        """Several recorders in one run are told apart by their names."""
+        return self._generate_state_key(name=self.name)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the trajectory is, as plain text."""
+        return {"path": str(self.path)} if self.path is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the trajectory of the run that is resumed."""
+        self._restored = str(state_dict.get("path", ""))
+
+    def trajectory(self) -> Trajectory:
+        """Open what has been recorded so far, on rank zero.
+
+        Raises:
+            LandscapeError: before the first record.
+        """
+        if self.path is None:
+            raise LandscapeError("nothing is recorded yet: the trajectory begins when training starts")
+        return Trajectory.load(self.path)
+
+    def record(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+        """Append the weights as they are now, unless this step is recorded already.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the module.
+            epoch: the number of epochs finished.
+        """
+        if self._file is None or trainer.global_step == self._last_step:
+            return
+        self._last_step = trainer.global_step
+        optimizers = trainer.optimizers
+        lr = float(optimizers[0].param_groups[0]["lr"]) if optimizers else None
+        self._file.append(self._selected(pl_module), step=trainer.global_step, epoch=epoch, lr=lr)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a strategy under which no rank holds whole weights, and a pattern that selects nothing."""
+        if stage == "fit":
+            require_supported(trainer, "TrajectoryRecorder")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the file, or go on in the resumed run's, and record the weights before the first step."""
+        selected = self._selected(pl_module)
+        folder = output_folder(trainer, self.dirpath)
+        path = Ranks(trainer.strategy.root_device).broadcast(str(self._find(folder, trainer.global_step)))
+        self.path = Path(path)
+        if trainer.is_global_zero:
+            self._file = self._open(trainer, selected)
+        self.record(trainer, pl_module, trainer.current_epoch)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Record when another n steps are complete; gradient accumulation takes no step and records nothing."""
+        n = self.every_n_steps
+        if n is not None and trainer.global_step // n > max(self._last_step, 0) // n:
+            self.record(trainer, pl_module, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record when another n epochs are complete."""
+        if self.every_n_steps is None and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self.record(trainer, pl_module, trainer.current_epoch + 1)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record the final weights, so that the path ends where the run ends."""
+        self.record(trainer, pl_module, trainer.current_epoch)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the file; what was recorded is on disk."""
+        self._close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Close the file."""
+        self._close()
+
+    def _selected(self, pl_module: LightningModule) -> Weights:
+        weights = weights_of(pl_module)
+        if self.parameters is None:
+            return weights
+        names = [n for n in weights if any(fnmatch.fnmatchcase(n, pattern) for pattern in self.parameters)]
+        if not names:
+            raise LandscapeError(
+                f"TrajectoryRecorder(parameters={self.parameters}) selects none of the {len(weights)} parameters, the first of "
+                f"which are {list(weights)[:3]}: give patterns that match some names"
+            )
+        return Weights({n: weights[n] for n in names}, {n: weights.roles[n] for n in names})
+
+    def _find(self, folder: Path, step: int) -> Path:
+        """Return the file to write: the resumed run's own, a copy of it, or a new one."""
+        target = folder / f"{self.name}.h5"
+        if not self._restored or step == 0:
+            return unused(target)
+        restored = Path(self._restored)
+        if not restored.exists():
+            warnings.warn(f"the trajectory of the resumed run is gone from {restored}: a new one begins at step {step}", stacklevel=2)
+            return unused(target)
+        return restored if restored.resolve() == target.resolve() else unused(target)
+
+    def _open(self, trainer: Trainer, weights: Weights) -> TrajectoryFile:
+        assert self.path is not None
+        restored = Path(self._restored) if self._restored and trainer.global_step > 0 else None
+        if restored is not None and restored.exists():
+            if restored.resolve() != self.path.resolve():
+                shutil.copyfile(restored, self.path)
+            return TrajectoryFile.resume(self.path, after_step=trainer.global_step)
+        return TrajectoryFile.create(
+            self.path, weights, capacity=self._expected_rows(trainer), attrs={"name": self.name}, dtype=self.dtype
+        )
+
+    def _expected_rows(self, trainer: Trainer) -> int:
+        """Return the rows to lay the file out for; it grows if there are more."""
+        steps, epochs = trainer.estimated_stepping_batches, trainer.max_epochs or -1
+        if self.every_n_steps is not None:
+            return int(steps // self.every_n_steps) + 2 if steps != float("inf") else 64
+        return epochs // self.every_n_epochs + 2 if epochs > 0 else 64
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

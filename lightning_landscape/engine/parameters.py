@@ -1,0 +1,87 @@
+"""The parameter view of a replicated model: weights of a line or plane, put in place in the live module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lightning_landscape.errors import GeometryError
+from lightning_landscape.geometry.slices import Line, Plane
+from lightning_landscape.geometry.weights import digest, place, weights_of
+
+_NARROW = (torch.float16, torch.bfloat16)
+
+
+class ReplicatedParameters:
+    """The live parameters of a module that every rank holds whole.
+
+    A point is always written from the origin, never as a step from the point before, so that its value depends on its
+    coordinates alone: in place, ``w = w0``, then ``w += a x``, then ``w += b y``, over those tensors that move. At
+    ``(0, 0)`` the weights are the origin's to the last bit. Weights of 16 bits are summed in float32 and rounded once.
+
+    Memory: the slice itself (origin and directions) and, for 16-bit weights, one float32 copy.
+
+    Args:
+        module: the module; not changed before `place_origin`.
+        slice_: the line or plane. Names that it lacks stay as they are in the module.
+        move_buffers: whether BatchNorm running statistics move along the slice, too (interpolation).
+
+    Raises:
+        GeometryError: if the slice names tensors that the module has not, or of another shape.
+    """
+
+    def __init__(self, module: nn.Module, slice_: Line | Plane, *, move_buffers: bool = False) -> None:
+        self._module = module
+        self._slice = slice_
+        live = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        wrong = [
+            f"{name} {tuple(tensor.shape)}"
+            for name, tensor in slice_.origin.items()
+            if name not in live or live[name].shape != tensor.shape
+        ]
+        if wrong:
+            raise GeometryError(
+                f"the slice does not fit {type(module).__name__}: {len(wrong)} of its {len(slice_.origin)} tensors have no "
+                f"counterpart of that name and shape ({', '.join(wrong[:3])}); make the slice from weights_of(module) or "
+                "from a checkpoint of the same architecture"
+            )
+        statistics = weights_of(module, buffers=True).keys() - dict(module.named_parameters()).keys()
+        if move_buffers and statistics - slice_.origin.keys():
+            raise GeometryError(
+                'batch_norm="interpolate" moves the running statistics along, and the slice has none: make its end points '
+                "with weights_of(module, buffers=True)"
+            )
+        moving = [
+            name
+            for name in slice_.origin
+            if (move_buffers or name not in statistics) and any(bool(d[name].any()) for d in slice_.directions)
+        ]
+        self._live = [live[name].data for name in moving]
+        self._sums = [torch.empty_like(t, dtype=torch.float32) if t.dtype in _NARROW else t for t in self._live]
+        self._origin = [_like(slice_.origin[name], total) for name, total in zip(moving, self._sums, strict=True)]
+        self._directions = [
+            [_like(direction[name], total) for name, total in zip(moving, self._sums, strict=True)]
+            for direction in slice_.directions
+        ]
+
+    def place_origin(self) -> str:
+        """Put the whole origin in place, and return the SHA-256 of all weights and running statistics there."""
+        place(self._module, self._slice.origin)
+        return digest(weights_of(self._module, buffers=True))
+
+    def place(self, *coordinates: float) -> None:
+        """Put the point with these coordinates in place."""
+        if not self._live:
+            return
+        torch._foreach_copy_(self._sums, self._origin)
+        for coordinate, direction in zip(coordinates, self._directions, strict=True):
+            if coordinate:
+                torch._foreach_add_(self._sums, direction, alpha=coordinate)
+        for total, tensor in zip(self._sums, self._live, strict=True):
+            if total is not tensor:
+                tensor.copy_(total)
+
+
+def _like(tensor: Tensor, total: Tensor) -> Tensor:
+    """Move a tensor of the slice to the device and dtype in which its sum is formed; no copy where it is there."""
+    return tensor.detach().to(device=total.device, dtype=total.dtype)

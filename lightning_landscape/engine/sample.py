@@ -1,0 +1,168 @@
+"""The sample: the examples that every point is evaluated on, loaded once and kept where they fit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.data import extract_batch_size
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, SequentialSampler
+
+from lightning_landscape.engine._compat import before_batch_transfer, wrapped_sampler
+from lightning_landscape.engine.guard import seed_rng
+from lightning_landscape.errors import ObjectiveError
+from lightning_landscape.sampling.subset import subset_indices
+
+_DEVICE_SHARE = 0.5  # of the free memory: the rest is for activations
+
+
+class Sample:
+    """Batches of examples that stay the same at every point.
+
+    The user's loader is not iterated, for that would disturb a training run in progress: a loader of our own goes over the same
+    data set, with the same batch size, collate function and workers, in an order that the seed fixes. A sampler that chooses
+    examples (`SubsetRandomSampler`, say) is respected, and so are a custom batch sampler and an iterable data set, of which the
+    first batches are taken as they come. Where the whole sample takes less than half of the device's free memory it is
+    kept there, otherwise in host memory.
+
+    Call inside a `Guard`: loading draws random numbers.
+
+    Args:
+        dataloader: the user's loader.
+        examples: how many examples to take; None for all.
+        seed: of the subset and of random transformations in the data set.
+        transfer: brings one loaded batch to the device.
+        device: where the module is.
+
+    Attributes:
+        sizes: examples in each batch.
+        dataset_size: examples in the whole data set; None for an iterable one.
+        digest: SHA-256 of the content of all batches.
+
+    Raises:
+        ObjectiveError: if there are no examples.
+    """
+
+    def __init__(
+        self,
+        dataloader: DataLoader[Any],
+        examples: int | None,
+        seed: int,
+        transfer: Callable[[Any], Any],
+        device: torch.device,
+    ) -> None:
+        seed_rng(seed)
+        loader, self.dataset_size, limit = _fixed_loader(dataloader, examples, seed)
+        batches: list[Any] = []
+        self.sizes: list[int] = []
+        for batch in loader:
+            batches.append(batch)
+            self.sizes.append(extract_batch_size(batch))
+            if limit is not None and sum(self.sizes) >= limit:
+                break
+        if not batches:
+            raise ObjectiveError(
+                f"the data loader over {type(dataloader.dataset).__name__} yields no batch: give one with at least one example"
+            )
+        self.digest = _digest(batches)
+        self.resident = _fits(batches, device)
+        self._transfer = transfer
+        self._batches = [transfer(batch) for batch in batches] if self.resident else batches
+
+    @property
+    def examples(self) -> int:
+        """The number of examples in the sample."""
+        return sum(self.sizes)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.sizes)
+
+    def batches(self, count: int | None = None) -> Iterator[Any]:
+        """Iterate over the batches (the first `count` of them), on the device."""
+        for batch in islice(self._batches, count):
+            yield batch if self.resident else self._transfer(batch)
+
+
+def transfer_of(module: nn.Module, trainer: Trainer | None, device: torch.device) -> Callable[[Any], Any]:
+    """Return the function that brings a batch to the device as the run itself does: precision, hooks, then the move."""
+
+    def with_trainer(batch: Any) -> Any:
+        assert trainer is not None
+        batch = trainer.precision_plugin.convert_input(batch)
+        batch = before_batch_transfer(trainer.lightning_module, batch)
+        return trainer.strategy.batch_to_device(batch, device=device, dataloader_idx=0)
+
+    def with_hooks(batch: Any) -> Any:
+        assert isinstance(module, LightningModule)
+        batch = module.transfer_batch_to_device(module.on_before_batch_transfer(batch, 0), device, 0)
+        return module.on_after_batch_transfer(batch, 0)
+
+    def plain(batch: Any) -> Any:
+        return move_data_to_device(batch, device)
+
+    if trainer is not None:
+        return with_trainer
+    return with_hooks if isinstance(module, LightningModule) else plain
+
+
+def _fixed_loader(
+    loader: DataLoader[Any], examples: int | None, seed: int
+) -> tuple[DataLoader[Any], int | None, int | None]:
+    """Return a loader over a fixed sample, the size of the whole data set, and where to stop (None: at the end)."""
+    common: dict[str, Any] = {
+        "num_workers": loader.num_workers,
+        "collate_fn": loader.collate_fn,
+        "worker_init_fn": loader.worker_init_fn,
+        "multiprocessing_context": loader.multiprocessing_context,
+        "generator": torch.Generator().manual_seed(seed),
+    }
+    dataset: Any = loader.dataset
+    if isinstance(dataset, IterableDataset):
+        return DataLoader(dataset, batch_size=loader.batch_size, **common), None, _at_least_one(examples)
+    if loader.batch_size is None:
+        # The user forms the batches: a batch sampler of their own, or a data set that yields whole batches.
+        batching = {"sampler": loader.sampler} if loader.batch_sampler is None else {"batch_sampler": loader.batch_sampler}
+        size = {"batch_size": None} if loader.batch_sampler is None else {}
+        return DataLoader(dataset, **size, **batching, **common), len(dataset), _at_least_one(examples)
+    sampler = wrapped_sampler(loader.sampler)
+    if isinstance(sampler, SequentialSampler | RandomSampler | DistributedSampler):
+        indices = subset_indices(len(dataset), examples, seed).tolist()
+    else:
+        chosen = list(sampler)
+        indices = [chosen[position] for position in subset_indices(len(chosen), examples, seed)]
+    return DataLoader(dataset, batch_size=loader.batch_size, sampler=indices, **common), len(dataset), None
+
+
+def _at_least_one(examples: int | None) -> int | None:
+    if examples is not None:
+        subset_indices(1, examples, seed=0)  # words the refusal in one place
+    return examples
+
+
+def _digest(batches: list[Any]) -> str:
+    total = hashlib.sha256()
+
+    def add(tensor: Tensor) -> None:
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        total.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        total.update(flat.view(torch.uint8).numpy())
+
+    apply_to_collection(batches, Tensor, add)
+    return total.hexdigest()
+
+
+def _fits(batches: list[Any], device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    sizes: list[int] = []
+    apply_to_collection(batches, Tensor, lambda tensor: sizes.append(tensor.nbytes))
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(sizes) <= _DEVICE_SHARE * free

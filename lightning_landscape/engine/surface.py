@@ -1,0 +1,278 @@
+"""Loss surfaces: the objective at every point of a grid on a line or plane, point by point on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_landscape.engine._compat import attached_trainer
+from lightning_landscape.engine.batch_norm import BatchNormMode
+from lightning_landscape.engine.evaluator import Evaluator
+from lightning_landscape.engine.guard import Guard
+from lightning_landscape.engine.objective import OwnStep, Step, objective_of
+from lightning_landscape.engine.parameters import ReplicatedParameters
+from lightning_landscape.engine.progress import progress_bar
+from lightning_landscape.engine.ranks import Ranks
+from lightning_landscape.engine.sample import Sample, transfer_of
+from lightning_landscape.engine.strategies import require_supported
+from lightning_landscape.errors import GeometryError, ObjectiveError
+from lightning_landscape.geometry.path import Path as TrajectoryPath
+from lightning_landscape.geometry.slices import Line, Plane
+from lightning_landscape.records.surface import Surface
+from lightning_landscape.records.surface_file import SurfaceFile, check_writable
+from lightning_landscape.sampling.estimators import Estimate
+from lightning_landscape.sampling.grid import Grid
+
+_PACKAGES = ("lightning-landscape", "lightning", "torch")
+
+
+def compute_surface(
+    module: nn.Module,
+    dataloader: DataLoader[Any] | Mapping[str, DataLoader[Any]],
+    slice_: Line | Plane,
+    grid: Grid,
+    step: Step | OwnStep | None = None,
+    path: str | Path | None = None,
+    *,
+    examples: int | None = None,
+    seed: int = 0,
+    batch_norm: BatchNormMode = "keep",
+    trajectory: TrajectoryPath | None = None,
+    attrs: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    trainer: Trainer | None = None,
+) -> Surface:
+    r"""Evaluate a module's own step at every point of a grid on a line or plane in weight space.
+
+    .. math:: f_{ji} = L(w_0 + x_i\, d_x + y_j\, d_y), \qquad L(w) = \frac{1}{N} \sum_n \ell_n(w)
+
+    in eval mode, without gradients, over a fixed sample of examples, accumulated in float64. The module and all random-number
+    streams are afterwards as they were, to the last bit, whatever happens. Every channel that the step returns or logs
+    is recorded, each mean with its standard error.
+
+    Where a process group of `torch.distributed` is initialised, every rank calls this function with the same arguments; the
+    points are shared among the ranks, rank zero writes, and each rank returns the whole surface.
+
+    Args:
+        module: a LightningModule, or any module together with `step`.
+        dataloader: a loader, whose data set is read by a loader of our own; or several by name, as in
+            ``{"train": ..., "val": ...}``, whose channels are then called ``train/loss`` and so on.
+        slice_: the line or plane.
+        grid: the points on it; one axis for a line, two for a plane.
+        step: ``step(module, batch)`` that returns the loss or a dictionary of scalars, each a mean over the batch; or
+            the name of the module's own step; None for its validation step, or its training step if it has no other.
+        path: where the HDF5 record is written as points are finished. A record that is there already is continued if it belongs to
+            the same weights, slice, grid, step and examples. None keeps the surface in memory alone.
+        examples: the number of examples to evaluate; None for all.
+        seed: of the choice of examples, and of the random numbers that a step draws (the same at each point).
+        batch_norm: see `BatchNormMode`.
+        trajectory: a projected trajectory to store with the surface.
+        attrs: more attributes for the record (strings, numbers, lists of them).
+        progress: show a progress bar.
+        trainer: the trainer that runs the module, for its precision, batch hooks and progress bar; found by itself for a
+            module that is being trained.
+
+    Returns:
+        The surface, every point done.
+
+    Raises:
+        GeometryError: if slice, grid and module do not fit together.
+        ObjectiveError: if the step gives no loss or the data no examples.
+        RecordError: if the record cannot be written or is corrupt; RecordMismatchError, one of these, if it belongs to
+            something else.
+        UnsupportedStrategyError: if the trainer's strategy shards the model.
+
+    Source: Li et al., arXiv 1712.09913, sections 4 and 5.
+
+    >>> from lightning_landscape.geometry.weights import weights_of
+    >>> line = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.constant_(line.weight, 2.0)
+    >>> data = DataLoader(torch.ones(4, 1), batch_size=2)
+    >>> slice_ = Line(origin=weights_of(line), x=weights_of(line))
+    >>> square = lambda module, batch: module(batch).square().mean()
+    >>> compute_surface(line, data, slice_, Grid(x=(-1, 1, 3)), square, progress=False)["loss"].tolist()
+    [0.0, 4.0, 16.0]
+    """
+    if trainer is None and isinstance(module, LightningModule):
+        trainer = attached_trainer(module)
+    _require_consistent(slice_, grid, batch_norm)
+    if trainer is not None:
+        require_supported(trainer, "a loss surface")
+    loaders = dataloader if isinstance(dataloader, Mapping) else {"": dataloader}
+    if not loaders:
+        raise ObjectiveError("no data loader given: give one, or several by name")
+    objective = objective_of(module, step)
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    ranks = Ranks(device)
+    record_path = Path(path) if path is not None else None
+    if record_path is not None:
+        folder = record_path.parent
+        ranks.on_zero(lambda: check_writable(folder))
+    if batch_norm == "recalibrate" and ranks.world > 1 and any(isinstance(m, nn.SyncBatchNorm) for m in module.modules()):
+        raise GeometryError(
+            'batch_norm="recalibrate" is not possible with SyncBatchNorm in several processes, which evaluate different '
+            'points: use batch_norm="keep", or one process'
+        )
+    context: Callable[[], AbstractContextManager[Any]] = (
+        trainer.precision_plugin.forward_context if trainer is not None else nullcontext
+    )
+    with ExitStack() as stack:
+        stack.enter_context(Guard(module, trainer))
+        parameters = ReplicatedParameters(module, slice_, move_buffers=batch_norm == "interpolate")
+        weights_sha256 = parameters.place_origin()
+        samples = {
+            label: Sample(loader, examples, seed, transfer_of(module, trainer, device), device)
+            for label, loader in loaders.items()
+        }
+        evaluator = stack.enter_context(
+            Evaluator(
+                module,
+                objective,
+                samples,
+                seed=seed,
+                forward_context=context,
+                recalibrate_batch_norm=batch_norm == "recalibrate",
+            )
+        )
+        names = evaluator.probe()
+        identity = {
+            "weights_sha256": weights_sha256,
+            "slice_sha256": str(slice_.metadata()["digest"]),
+            "sample_sha256": _joint_digest(samples),
+            "step": objective.name,
+            "batch_norm": batch_norm,
+            "sample_seed": str(seed),
+        }
+        _require_same_on_all_ranks(ranks, {**identity, "channels": ", ".join(names)})
+        attributes = _attributes(slice_, samples, attrs or {})
+        loss = next((name for name in names if name == "loss" or name.endswith("/loss")), None) or next(
+            (name for name in names if "loss" in name.lower()), names[0]
+        )
+        results = _Results.empty(grid, names)
+        file = None
+        if record_path is not None:
+            target = record_path
+            file = ranks.on_zero(
+                lambda: SurfaceFile.open(
+                    target, *_axes(grid), names, attributes, identity=identity, loss=loss, path_projection=trajectory
+                )
+            )
+            if file is not None:
+                stack.enter_context(file)
+                results = _Results.of(file.surface())
+        results = ranks.broadcast(results)
+        _evaluate_missing(evaluator, parameters, grid, results, ranks, file, trainer, progress)
+    return Surface(
+        *_axes(grid),
+        channels={name: results.means[k].reshape(grid.shape) for k, name in enumerate(names)},
+        errors={name: results.errors[k].reshape(grid.shape) for k, name in enumerate(names)},
+        done=results.done.reshape(grid.shape),
+        attrs={**attributes, **identity, "loss": loss},
+        path=trajectory,
+    )
+
+
+@dataclass
+class _Results:
+    """What is known so far: ``means`` and ``errors`` are ``[channels, points]``, ``done`` is ``[points]``."""
+
+    means: np.ndarray[Any, np.dtype[np.float64]]
+    errors: np.ndarray[Any, np.dtype[np.float64]]
+    done: np.ndarray[Any, np.dtype[np.bool_]]
+
+    @classmethod
+    def empty(cls, grid: Grid, names: list[str]) -> _Results:
+        nothing = np.full((len(names), grid.size), np.nan)
+        return cls(nothing, nothing.copy(), np.zeros(grid.size, dtype=bool))
+
+    @classmethod
+    def of(cls, surface: Surface) -> _Results:
+        means = np.stack([surface[name].ravel() for name in surface.names])
+        errors = np.stack([surface.error(name).ravel() for name in surface.names])
+        return cls(means, errors, surface.done.ravel().copy())
+
+
+def _evaluate_missing(
+    evaluator: Evaluator,
+    parameters: ReplicatedParameters,
+    grid: Grid,
+    results: _Results,
+    ranks: Ranks,
+    file: SurfaceFile | None,
+    trainer: Trainer | None,
+    progress: bool,
+) -> None:
+    """Evaluate what is not done yet, the points dealt to the ranks in turn; rank zero writes what each round brings."""
+    missing = np.flatnonzero(~results.done)
+    names = evaluator.names
+    show = progress and ranks.rank == 0
+    with progress_bar(grid.size, int(results.done.sum()), "Loss surface", trainer, show=show) as advance:
+        for start in range(0, len(missing), ranks.world):
+            turn = missing[start : start + ranks.world]
+            # A rank without a point in the last round still takes part in the exchange.
+            row = torch.full((2 * len(names),), torch.nan, dtype=torch.float64)
+            if ranks.rank < len(turn):
+                parameters.place(*grid.point(int(turn[ranks.rank])))
+                estimates = evaluator.evaluate()
+                row = torch.tensor(
+                    [[estimates[n].mean for n in names], [estimates[n].error for n in names]], dtype=torch.float64
+                ).ravel()
+            for index, values in zip(turn.tolist(), ranks.gather(row).numpy(), strict=False):
+                means, errors = values.reshape(2, -1)
+                results.means[:, index], results.errors[:, index], results.done[index] = means, errors, True
+                if file is not None:
+                    file.write(index, dict(zip(names, means.tolist(), strict=True)), dict(zip(names, errors.tolist(), strict=True)))
+            advance(len(turn))
+
+
+def _require_consistent(slice_: Line | Plane, grid: Grid, batch_norm: str) -> None:
+    if slice_.dim != grid.dim:
+        raise GeometryError(
+            f"a {type(slice_).__name__} has {slice_.dim} and the grid {grid.dim} axes: give Grid(x=...) for a Line and "
+            "Grid(x=..., y=...) for a Plane"
+        )
+    if batch_norm not in get_args(BatchNormMode):
+        raise GeometryError(f"batch_norm={batch_norm!r} is unknown: choose one of {', '.join(get_args(BatchNormMode))}")
+
+
+def _require_same_on_all_ranks(ranks: Ranks, facts: dict[str, str]) -> None:
+    """Refuse ranks that are about to evaluate different things, which would be mixed in one picture."""
+    mine = torch.frombuffer(bytearray(hashlib.sha256(repr(facts).encode()).digest()), dtype=torch.uint8)
+    everyone = ranks.gather(mine)
+    if not bool((everyone == everyone[0]).all()):
+        theirs = ranks.broadcast(facts)
+        differing = [key for key in facts if facts[key] != theirs.get(key)] or ["another rank's"]
+        raise ObjectiveError(
+            f"the ranks do not evaluate the same thing; rank {ranks.rank} differs from rank 0 in: {', '.join(differing)}; give every "
+            "rank the same weights and a data set that does not depend on the rank"
+        )
+
+
+def _axes(grid: Grid) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+    return grid.x_axis, grid.y_axis
+
+
+def _joint_digest(samples: Mapping[str, Sample]) -> str:
+    return hashlib.sha256("".join(f"{label}{sample.digest}" for label, sample in samples.items()).encode()).hexdigest()
+
+
+def _attributes(slice_: Line | Plane, samples: Mapping[str, Sample], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reader needs to judge the picture: the slice, the sample, the versions."""
+    metadata = {key: value for key, value in slice_.metadata().items() if key != "digest" and value is not None}
+    first = next(iter(samples.values()))
+    facts: dict[str, Any] = {"examples": first.examples}
+    if first.dataset_size is not None:
+        facts["dataset_size"] = first.dataset_size
+    versions = {f"version_{name.replace('-', '_')}": version(name) for name in _PACKAGES}
+    return {**metadata, **facts, **versions, **extra}

@@ -1,0 +1,9 @@
+"""Networks for the experiments: the paper's VGG-9, ResNets with and without shortcuts and DenseNet-121, and an MLP."""
+
+from lightning_landscape.models.densenet import DenseNet
+from lightning_landscape.models.initialization import initialize
+from lightning_landscape.models.mlp import MLP
+from lightning_landscape.models.resnet import ResNet
+from lightning_landscape.models.vgg import VGG9
+
+__all__ = ["MLP", "VGG9", "DenseNet", "ResNet", "initialize"]

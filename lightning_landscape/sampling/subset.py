@@ -1,0 +1,38 @@
+"""Which examples: a fixed random subset, so that every point of every surface sees the same ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from lightning_landscape.errors import ObjectiveError
+
+
+def subset_indices(population: int, examples: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """Draw a simple random sample without replacement, in random order; all of them, shuffled, for None.
+
+    The order is random also when all are taken: standard errors come from the spread between batches, and a data set
+    sorted by class would inflate it.
+
+    Args:
+        population: the number of examples there are.
+        examples: how many to take; more than there are means all.
+        seed: of the draw; the same seed gives the same examples in the same order, on every rank.
+
+    Returns:
+        Indices, int64, shape ``[min(examples, population)]``. A smaller sample is the beginning of a larger one.
+
+    Raises:
+        ObjectiveError: if there are no examples, or fewer than one is asked for.
+
+    >>> subset_indices(5, 3, seed=0).tolist() == subset_indices(5, None, seed=0).tolist()[:3]
+    True
+    >>> sorted(subset_indices(4, None, seed=1).tolist())
+    [0, 1, 2, 3]
+    """
+    if population < 1:
+        raise ObjectiveError("the data set holds no examples: give a data loader over at least one")
+    if examples is not None and examples < 1:
+        raise ObjectiveError(f"examples={examples}: give the number of examples to evaluate, at least 1, or None for all")
+    order = np.random.default_rng(seed).permutation(population)
+    return order[:examples].astype(np.int64)

@@ -1,0 +1,80 @@
+"""From a configuration to the objects of one run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_landscape.callbacks.loss_landscape import LossLandscape
+from lightning_landscape.data.images import ImageDataModule
+from lightning_landscape.engine.checkpoint import weights_from_checkpoint
+from lightning_landscape.geometry.weights import place
+
+OmegaConf.register_new_resolver("product", lambda *factors: math.prod(int(f) for f in factors), replace=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The objects of one run.
+
+    Attributes:
+        cfg: its configuration.
+        data: the data module.
+        module: the LightningModule, with the weights of ``cfg.weights`` where one is given.
+        trainer: the trainer, with its callbacks and loggers.
+    """
+
+    cfg: DictConfig
+    data: LightningDataModule
+    module: LightningModule
+    trainer: Trainer
+
+    @property
+    def landscapes(self) -> list[LossLandscape]:
+        """The callbacks that compute surfaces."""
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [callback for callback in callbacks if isinstance(callback, LossLandscape)]
+
+
+def build_module(cfg: DictConfig) -> LightningModule:
+    """Build the module around its network, and load ``cfg.weights`` into it if given.
+
+    Raises:
+        RecordError: if the weights cannot be read.
+        GeometryError: if they do not fit.
+    """
+    seed_everything(cfg.seed, verbose=False)
+    module: LightningModule = instantiate(cfg.module, net=instantiate(cfg.model), _convert_="all")
+    if cfg.weights is not None:
+        place(module, weights_from_checkpoint(cfg.weights, module, buffers=True))
+    return module
+
+
+def build_run(cfg: DictConfig) -> Run:
+    """Build everything that one run needs.
+
+    Surfaces on training data are evaluated without augmentation, where the data module offers that.
+    """
+    module = build_module(cfg)
+    data: LightningDataModule = instantiate(cfg.data, _convert_="all")
+    callbacks = list(instantiate(cfg.callbacks, _convert_="all").values())
+    for callback in callbacks:
+        if isinstance(callback, LossLandscape) and callback.data == "train" and isinstance(data, ImageDataModule):
+            data.prepare_data()
+            callback.data, callback.step = data.evaluation_dataloader("train"), callback.step or "training_step"
+    loggers = list(instantiate(cfg.logger, _convert_="all").values())
+    trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, _convert_="all")
+    return Run(cfg, data, module, trainer)
+
+
+def execute(run: Run) -> None:
+    """Train the module, or, where its weights are given, compute the callbacks' surfaces of these."""
+    if run.cfg.weights is None:
+        run.trainer.fit(run.module, datamodule=run.data)
+    else:
+        run.trainer.validate(run.module, dataloaders=run.data.test_dataloader(), verbose=False)

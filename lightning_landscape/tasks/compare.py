@@ -1,0 +1,103 @@
+"""The main job: train or load several networks, compute their landscapes alike, and draw them side by side."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import LightningModule
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_landscape.data.images import ImageDataModule
+from lightning_landscape.engine.surface import compute_surface
+from lightning_landscape.errors import LandscapeError
+from lightning_landscape.figures import Report, RunSummary, plot_comparison, plot_curves, write_report
+from lightning_landscape.geometry.slices import Line
+from lightning_landscape.geometry.weights import weights_of
+from lightning_landscape.records.surface import Surface
+from lightning_landscape.tasks.build import Run, build_run, execute
+from lightning_landscape.tasks.interpolate import curve_grid
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """What one run leaves: the surfaces of its callbacks by name, and its curve on training and test data."""
+
+    run: Run
+    surfaces: dict[str, Surface]
+    records: list[Path]
+    curve: Surface
+    seconds: float
+
+
+def compare(cfg: DictConfig) -> list[Path]:
+    """Make the landscape of every run in ``cfg.runs``, and write ``report.html`` and the figures over all of them.
+
+    Returns:
+        The page, the figures and the records.
+
+    Raises:
+        LandscapeError: if there are no runs.
+    """
+    if not cfg.runs:
+        raise LandscapeError("mode=compare needs runs: give `runs` a name and overrides for each, or use mode=train")
+    folder = Path(cfg.output_dir)
+    landscapes = {str(name): landscape(_of_run(cfg, str(name))) for name in cfg.runs}
+    written = [path for found in landscapes.values() for path in found.records]
+
+    figures = {}
+    kinds = {kind: None for found in landscapes.values() for kind, s in found.surfaces.items() if s.dim == 2}
+    for kind in kinds:
+        shown = {name: found.surfaces[kind] for name, found in landscapes.items() if kind in found.surfaces}
+        figures[f"{kind}-contours"] = plot_comparison(shown)
+        figures[f"{kind}-surfaces"] = plot_comparison(shown, three_d=True)
+    figures["curves"] = plot_curves({name: found.curve for name, found in landscapes.items()})
+    for name, figure in figures.items():
+        written.append(folder / f"{name}.png")
+        figure.savefig(written[-1], dpi=150)
+
+    page = folder / "report.html"
+    write_report(page, _report(cfg, landscapes, figures))
+    return [page, *written]
+
+
+def landscape(cfg: DictConfig) -> Landscape:
+    """Train or load one network, with the callbacks' surfaces, and add its 1-D curve on training and test data."""
+    started = time.perf_counter()
+    run = build_run(cfg)
+    execute(run)
+    records = {callback.name: callback.surfaces[-1] for callback in run.landscapes if callback.surfaces}
+    path = Path(cfg.output_dir) / cfg.name / "landscape" / "curve.h5"
+    curve = _curve(run.module, run.data, cfg, path)
+    return Landscape(
+        run,
+        {name: Surface.load(record) for name, record in records.items()},
+        [*records.values(), path],
+        curve,
+        time.perf_counter() - started,
+    )
+
+
+def _of_run(cfg: DictConfig, name: str) -> DictConfig:
+    merged = OmegaConf.merge(cfg, cfg.runs[name])
+    assert isinstance(merged, DictConfig)
+    merged.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+    return merged
+
+
+def _curve(module: LightningModule, data: object, cfg: DictConfig, path: Path) -> Surface:
+    """Evaluate along the first of the plane's random directions, on training and on test data."""
+    if not isinstance(data, ImageDataModule):
+        raise LandscapeError(f"mode=compare evaluates an ImageDataModule and found {type(data).__name__}: use mode=train")
+    return compute_surface(
+        module,
+        {split: data.evaluation_dataloader(split) for split in ("train", "test")},
+        Line.random(weights_of(module)),
+        curve_grid(cfg.curve),
+        path=path,
+        examples=cfg.curve.examples,
+        seed=cfg.seed,
+    )

@@ -1,0 +1,43 @@
+"""The figures of a record, drawn again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from lightning_landscape.errors import LandscapeError
+from lightning_landscape.figures import plot_contours, plot_curves, plot_surface, plot_trajectory, write_html
+from lightning_landscape.records.surface import Surface
+
+
+def plot(cfg: DictConfig) -> list[Path]:
+    """Draw every figure that the record ``cfg.record`` allows, into ``cfg.output_dir``.
+
+    Returns:
+        The pictures and the interactive page.
+
+    Raises:
+        LandscapeError: if no record is given.
+    """
+    if cfg.record is None:
+        raise LandscapeError("mode=plot needs a record: record=path/to/surface.h5 (ours, or one of the original tool)")
+    surface, stem = Surface.load(cfg.record), Path(cfg.output_dir) / Path(cfg.record).stem
+    if surface.dim == 1:
+        figures = {"curve": plot_curves(surface)}
+    else:
+        figures = {
+            "contours": plot_contours(surface, cfg.channel),
+            "filled": plot_contours(surface, cfg.channel, filled=True),
+            "surface": plot_surface(surface, cfg.channel),
+        }
+        if surface.path is not None:
+            figures["trajectory"] = plot_trajectory(surface)
+    written = []
+    for kind, figure in figures.items():
+        written.append(stem.with_name(f"{stem.name}-{kind}.png"))
+        figure.savefig(written[-1], dpi=150)
+    if surface.dim == 2:
+        written.append(stem.with_name(f"{stem.name}.html"))
+        write_html(surface, written[-1])
+    return written

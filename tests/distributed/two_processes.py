@@ -1,0 +1,70 @@
+"""What each of two processes does in the tests of this folder; started by torchrun."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader
+
+from lightning_landscape import Grid, LandscapeError, LossLandscape, Plane, TrajectoryRecorder, compute_surface, weights_of
+from tests.modules_under_test import Delicate, assert_same, dataset, state_of, train
+
+OPTIONS = {"devices": 2, "strategy": "ddp"}
+
+
+def surface(folder: Path, seed: int = 0):  # noqa: ANN201
+    """Compute the surface that one process computes, too: 35 points, 53 examples."""
+    pl.seed_everything(11, verbose=False)
+    module = Delicate()
+    return compute_surface(
+        module,
+        DataLoader(dataset(), batch_size=8),
+        Plane.random(weights_of(module), seed),
+        Grid(x=(-1, 1, 7), y=(-0.5, 1, 5)),
+        path=folder / "surface.h5",
+        progress=False,
+    )
+
+
+def main(folder: Path) -> None:
+    """Train twice, with and without the callbacks, then compute a surface, then fail together."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    ours = [
+        TrajectoryRecorder(every_n_steps=2),
+        LossLandscape(resolution=3, examples=20, every_n_epochs=1, at_checkpoints=True),
+        LossLandscape("pca", resolution=3, examples=20),
+    ]
+    plain = state_of(*train(folder / "plain", **OPTIONS))
+    watched = state_of(*train(folder / "watched", ours, **OPTIONS))
+    assert_same(plain, watched)
+    rank = dist.get_rank()
+    result = surface(folder)
+    torch.save({name: torch.from_numpy(result[name]) for name in result.names}, folder / f"rank{rank}.pt")
+    # Rank 0 meets a file that is no record; rank 1 must hear of it and not wait for ever.
+    dist.barrier()
+    (folder / "bad").mkdir(exist_ok=True)
+    (folder / "bad/surface.h5").write_bytes(b"no record")
+    dist.barrier()
+    try:
+        surface(folder / "bad")
+    except LandscapeError as error:
+        assert "surface.h5" in str(error)  # noqa: PT017 both ranks raise, and neither is under pytest
+    else:
+        raise AssertionError(f"rank {rank} did not refuse a corrupt record")
+    # A rank with other data must not be mixed in.
+    try:
+        surface(folder / f"other{rank}", seed=rank)
+    except LandscapeError as error:
+        assert "do not evaluate the same thing" in str(error)  # noqa: PT017
+    else:
+        raise AssertionError(f"rank {rank} did not notice that the ranks differ")
+    print(f"rank {rank} passed", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
