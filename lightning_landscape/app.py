@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
 from lightning_landscape.errors import LandscapeError
@@ -25,13 +26,20 @@ def _run(cfg: DictConfig) -> None:
     # Only now: `--help` and a misspelt option should not wait for torch.
     from lightning_landscape.tasks import TASKS
 
-    if cfg.mode not in TASKS:
-        raise LandscapeError(f"mode={cfg.mode} is unknown: choose one of {', '.join(TASKS)}")
-    task: Callable[[DictConfig], list[Path]] = TASKS[cfg.mode]
-    started = time.perf_counter()
     # Data modules in memory need no workers; Lightning's advice is about those that read files.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    written = task(cfg)
+    started = time.perf_counter()
+    try:
+        if cfg.mode not in TASKS:
+            raise LandscapeError(f"mode={cfg.mode} is unknown: choose one of {', '.join(TASKS)}")
+        task: Callable[[DictConfig], list[Path]] = TASKS[cfg.mode]
+        written = task(cfg)
+    except (LandscapeError, InstantiationException) as error:
+        # Hydra wraps what a constructor raises, and prints a traceback for anything but SystemExit.
+        mistake = error if isinstance(error, LandscapeError) else error.__cause__
+        if not isinstance(mistake, LandscapeError):
+            raise
+        sys.exit(f"lightning-landscape: {mistake}")
     print(f"\nDone in {time.perf_counter() - started:.0f} s. Written:")
     for path in written:
         print(f"  {path}")
@@ -39,10 +47,7 @@ def _run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run the command; a mistake in its use ends it with one sentence and exit status 1."""
-    try:
-        _run()
-    except LandscapeError as error:
-        sys.exit(f"lightning-landscape: {error}")
+    _run()
 
 
 if __name__ == "__main__":

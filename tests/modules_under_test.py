@@ -105,16 +105,19 @@ def train(folder: Path, callbacks: Sequence[pl.Callback] = (), **options: Any) -
     return module, run
 
 
-def state_of(module: pl.LightningModule, run: pl.Trainer) -> dict[str, Any]:
-    """Collect everything that must not depend on our callbacks."""
+def state_of(module: Any, run: pl.Trainer, *, results: bool = True) -> dict[str, Any]:
+    """Collect everything that must not depend on our callbacks.
+
+    `results` are left out inside of hooks, where reading the trainer's metrics computes them.
+    """
     return {
+        "metrics": dict(run.callback_metrics) if results else {},
+        "logged": dict(run.logged_metrics) if results else {},
         "weights": {name: tensor.clone() for name, tensor in module.named_parameters()},
         "buffers": {name: tensor.clone() for name, tensor in module.named_buffers()},
         "gradients": {name: tensor.grad for name, tensor in module.named_parameters()},
         "optimizer": [optimizer.state_dict() for optimizer in run.optimizers],
         "modes": {name: child.training for name, child in module.named_modules()},
-        "metrics": dict(run.callback_metrics),
-        "logged": dict(run.logged_metrics),
         "collected": (list(module.outputs), module.history, module.average),
         "metric_states": {
             name: (metric.metric_state, metric.update_count)

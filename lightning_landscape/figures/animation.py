@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,7 +24,7 @@ def animate(
     path: str | os.PathLike[str],
     channel: str | None = None,
     *,
-    kind: Literal["contours", "surface"] = "contours",
+    three_d: bool = False,
     log: bool | None = None,
     zmax: float | None = None,
     fps: float = 2.0,
@@ -37,7 +36,7 @@ def animate(
             epoch (its attribute "epoch" or "current_epoch") or step, else its number.
         path: the file, ending in ".gif"; its folder is created if need be.
         channel: the channel to draw of each; None for each one's loss.
-        kind: "contours", coloured, or "surface" for landscapes in three dimensions.
+        three_d: draw landscapes in three dimensions instead of coloured contours.
         log: a logarithmic scale; None where the largest loss of all exceeds 50 times the smallest.
         zmax: draw values above it as if they were this one.
         fps: frames a second.
@@ -62,7 +61,7 @@ def animate(
     y = np.array([min(b[0] for _, b in axes_of), max(b[-1] for _, b in axes_of)])
 
     # Every frame has the same places: all captions are given the height of the tallest.
-    flat = kind == "contours"
+    flat = not three_d
     size = panel_size(proportion(x, y)[0]) if flat else (5.6, 4.9)
     inches = size[0] + 2.2
     captions = [caption({"": s}, [n], [*unit_notes(s), "one scale for all frames"]) for s, n in zip(frames, names, strict=True)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from matplotlib.figure import Figure
 
@@ -39,7 +38,7 @@ def plot_comparison(
     surfaces: Mapping[str, Surface],
     channel: str | None = None,
     *,
-    kind: Literal["contours", "surface"] = "contours",
+    three_d: bool = False,
     levels: Sequence[float] | None = None,
     log: bool | None = None,
     zmax: float | None = None,
@@ -51,7 +50,7 @@ def plot_comparison(
     Args:
         surfaces: name -> surface over a plane.
         channel: the channel to draw of each; None for each one's loss.
-        kind: "contours", coloured, or "surface" for landscapes in three dimensions.
+        three_d: draw landscapes in three dimensions instead of coloured contours.
         levels: values to draw contours at; None for about ten round ones.
         log: a logarithmic scale; None where the largest loss of all exceeds 50 times the smallest.
         zmax: draw values above it as if they were this one.
@@ -72,10 +71,10 @@ def plot_comparison(
     first = next(iter(surfaces.values()))
     marks = "circle: start of training, star: end" if first.path is not None else "cross: trained weights"
     notes = [*unit_notes(first), *scale_notes(scale, label, log=log)]
-    notes += ["one scale for all"] * (len(surfaces) > 1) + [marks] * (kind == "contours")
+    notes += ["one scale for all"] * (len(surfaces) > 1) + [marks] * (not three_d)
     title = "Accuracy" if all(is_score(n) for n in names) else "Loss"
     texts = f"{title} of {_listed(list(surfaces))}", caption(surfaces, names, notes)
-    draw = _contours if kind == "contours" else _landscapes
+    draw = _landscapes if three_d else _contours
     return draw(surfaces, names, scale, label, texts)
 
 

@@ -50,7 +50,8 @@ class PrincipalDirections:
 
     Args:
         directions: k directions of unit norm, orthogonal to each other, of decreasing variance. Their sign is such
-            that the checkpoint farthest from the mean along a direction lies on its positive side.
+            that the checkpoint farthest from the mean along a direction (the first one, of several) has a positive
+            score.
         explained_variance: Share of the total variance along each direction, float64 [k].
         all_variance: Variances along all T components (sum of squares over T - 1), decreasing, float64 [T].
         scores: Coordinates of the checkpoints along the directions, about their mean, float64 [T, k].

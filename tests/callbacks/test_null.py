@@ -8,17 +8,10 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 
-from lightning_landscape import LossLandscape, TrajectoryRecorder
+from lightning_landscape import LossLandscape, Surface, TrajectoryRecorder
 from tests.modules_under_test import Delicate, assert_same, loaders, state_of, train, trainer
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
-    pytest.mark.filterwarnings("ignore:.*number of training batches.*"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
-]
-
 
 def ours(**options: Any) -> list[Callback]:
     """All our callbacks, at every moment that they offer."""
@@ -48,16 +41,18 @@ def test_training_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert len(list((tmp_path / "watched/landscape").glob("random-step=*.h5"))) == 3
 
 
+# Lightning wonders at every fit with an OnExceptionCheckpoint which checkpoint to begin from.
+@pytest.mark.filterwarnings("ignore:.*fit.ckpt_path=.*")
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_surface_leaves_the_run_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
     """What strikes in the middle of a surface finds everything restored by the time anybody else sees it."""
 
     class Spy(Callback):
         def on_train_epoch_end(self, run: Any, module: Any) -> None:
-            self.before = state_of(module, run)
+            self.before = state_of(module, run, results=False)
 
         def on_exception(self, run: Any, module: Any, exception: BaseException) -> None:
-            self.after = state_of(module, run)
+            self.after = state_of(module, run, results=False)
 
     calls = {"number": 0}
 
@@ -69,17 +64,19 @@ def test_an_interrupted_surface_leaves_the_run_as_it_was(tmp_path: Path, error: 
 
     spy = Spy()
     landscape = LossLandscape(resolution=5, examples=20, every_n_epochs=2, step=step)
-    saver = ModelCheckpoint(tmp_path / "checkpoints", save_on_exception=True, monitor=None)
+    saver = OnExceptionCheckpoint(tmp_path / "checkpoints")
     expected: type[BaseException] = SystemExit if error is KeyboardInterrupt else error
     with pytest.raises(expected):
         train(tmp_path, [spy, landscape, saver])
     assert calls["number"] == 12
     assert_same(spy.before, spy.after)
-    kept = torch.load(next((tmp_path / "checkpoints").glob("*exception*.ckpt")), weights_only=True)
+    kept = torch.load(tmp_path / "checkpoints/on_exception.ckpt", weights_only=True)
     for name, tensor in spy.before["weights"].items():
         assert torch.equal(kept["state_dict"][name], tensor), name
 
 
+# Lightning says this where the validating trainer lacks the training trainer's ModelCheckpoint.
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
 def test_validate_makes_the_surface_of_a_checkpoint_and_leaves_the_module(tmp_path: Path) -> None:
     """`trainer.validate(model, ckpt_path=...)` gives the surface that training would have given there."""
     module, _ = train(tmp_path, [LossLandscape(resolution=3, examples=20), checkpoint(tmp_path)])
@@ -91,8 +88,6 @@ def test_validate_makes_the_surface_of_a_checkpoint_and_leaves_the_module(tmp_pa
     assert metrics[0]["val_loss"] == reference[0]["val_loss"]
     for name, tensor in module.named_parameters():
         assert torch.equal(tensor, dict(fresh.named_parameters())[name])
-    from lightning_landscape import Surface
-
     trained = Surface.load(next((tmp_path / "landscape").glob("random-*.h5")))
     assert landscape.surfaces[0].name == "random-last.h5"
     validated = Surface.load(landscape.surfaces[0])
