@@ -25,7 +25,9 @@ class Delicate(pl.LightningModule):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3))
         self.accuracy = MulticlassAccuracy(3, average="micro")
-        self.collection = MetricCollection({"calibration": MulticlassCalibrationError(3), "top2": MulticlassAccuracy(3, top_k=2)})
+        self.collection = MetricCollection(
+            {"calibration": MulticlassCalibrationError(3), "top2": MulticlassAccuracy(3, top_k=2)}
+        )
         self.register_buffer("seen", torch.zeros(()), persistent=False)
         self.outputs: list[Tensor] = []
         self.history: dict[str, list[float]] = {"loss": []}

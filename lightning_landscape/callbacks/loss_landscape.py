@@ -21,7 +21,7 @@ from lightning_landscape.engine.objective import OwnStep, Step, objective_of
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.engine.surface import compute_surface
-from lightning_landscape.errors import LandscapeError, ObjectiveError, RecordMismatchError
+from lightning_landscape.errors import GeometryError, LandscapeError, ObjectiveError, RecordMismatchError
 from lightning_landscape.figures import animate, plot_contours, plot_curves, plot_surface, plot_trajectory, write_html
 from lightning_landscape.geometry.directions import Normalize
 from lightning_landscape.geometry.path import Path as TrajectoryPath
@@ -39,15 +39,16 @@ class LossLandscape(Callback):
     """Computes loss surfaces around the weights of a run, and writes and logs them.
 
     At the end of training; every n epochs, if asked; at the checkpoints that `ModelCheckpoint` saves, if asked; and in
-    ``trainer.validate(model, ckpt_path=...)``, which makes the surface of any checkpoint. Training with the callback ends with
-    the same bits as training without it. The record (HDF5), the figures (PNG) and, at the end, an interactive page (HTML)
-    and an animation over the epochs (GIF) lie in ``<log_dir>/landscape/``; the figures go to every logger.
+    ``trainer.validate(model, ckpt_path=...)``, which makes the surface of any checkpoint. Training with the callback
+    ends with the same bits as training without it. The record (HDF5), the figures (PNG) and, at the end, an interactive
+    page (HTML) and an animation over the epochs (GIF) lie in ``<log_dir>/landscape/``; the figures go to every logger.
 
     Under DDP the points are shared among the ranks.
 
     Args:
         plane: "random" (filter-normalised random directions, as in the paper); "pca" (the principal directions of the
-            trajectory that a `TrajectoryRecorder` of the same trainer records, with the path drawn); or a `Plane` or `Line`.
+            trajectory that a `TrajectoryRecorder` of the same trainer records, with the path drawn); or a `Plane` or
+            `Line`.
         resolution: points along each axis; odd, so that the trained weights are one of them.
         extent: the axes go from -extent to extent, in units of the directions: for random directions 1 is a step as
             long as the weights themselves. For "pca" the axes cover the trajectory instead.
@@ -57,8 +58,8 @@ class LossLandscape(Callback):
             step; None for the step that belongs to the data.
         name: of the files and figures; distinct names are found for several surfaces in one run.
         dimensions: 2, or 1 for the curve along the first direction.
-        data: "val" (with the validation step), "train" (with the training step, in eval mode), or a data loader; None for
-            the validation data where the trainer has any, else the training data.
+        data: "val" (with the validation step), "train" (with the training step, in eval mode), or a data loader; None
+            for the validation data where the trainer has any, else the training data.
         examples: how many examples each point is evaluated on, a fixed random choice; None for all. Standard errors
             come with the surface.
         seed: of the directions and the choice of examples.
@@ -93,8 +94,7 @@ class LossLandscape(Callback):
         dirpath: str | Path | None = None,
     ) -> None:
         if isinstance(plane, str) and plane not in {"random", "pca"}:
-            planned = " (curvature is planned, not built)" if plane == "hessian" else ""
-            raise LandscapeError(f"plane={plane!r} is unknown{planned}: choose 'random', 'pca', or give a Plane or Line")
+            raise LandscapeError(f"plane={plane!r} is unknown: choose 'random' or 'pca', or give a Plane or Line")
         if resolution < 1:
             raise LandscapeError(f"resolution={resolution}: give the number of points along each axis, at least 1")
         if not extent > 0:
@@ -138,8 +138,9 @@ class LossLandscape(Callback):
             self.name = f"{base}-{number}"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the output folder, or learn now that it cannot be written to."""
+        """Find the output folder and the data, or learn now that there is no writing, or nothing to evaluate."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._data(trainer, pl_module)
             self._folder = output_folder(trainer, self.dirpath)
         self._checkpoint = last_checkpoint(trainer)
         self.surfaces = []
@@ -196,8 +197,11 @@ class LossLandscape(Callback):
             return
         ranks = Ranks(trainer.strategy.root_device)
         loader, step = self._data(trainer, pl_module)
-        found = self._slice(trainer, pl_module, ranks, epoch)
-        if found is None:
+        try:
+            found = self._slice(trainer, pl_module, ranks, epoch)
+        except GeometryError as error:
+            # Weights that diverged, or too short a path, span no plane; that is no reason to lose the run.
+            warnings.warn(f"no surface {self.name!r} at step {trainer.global_step}: {error}", stacklevel=2)
             return
         slice_, path = found
         moment = moment or f"step={trainer.global_step:06d}"
@@ -235,10 +239,12 @@ class LossLandscape(Callback):
         if trainer.is_global_zero:
             self._publish(trainer, surface, record, final=final)
 
-    def _data(
-        self, trainer: Trainer, pl_module: LightningModule
-    ) -> tuple[DataLoader[Any], Step | OwnStep | None]:
-        """Return the loader and the step to evaluate on it."""
+    def _data(self, trainer: Trainer, pl_module: LightningModule) -> tuple[DataLoader[Any], Step | OwnStep | None]:
+        """Return the loader and the step to evaluate on it.
+
+        Raises:
+            ObjectiveError: if the trainer has no loader that goes with a step of the module.
+        """
         if isinstance(self.data, DataLoader):
             return self.data, self.step
         loaders: Mapping[str, Any] = {"val": trainer.val_dataloaders, "train": trainer.train_dataloader}
@@ -251,13 +257,13 @@ class LossLandscape(Callback):
                 return loader, self.step or _STEPS[kind]
         found = {kind: type(loader).__name__ for kind, loader in loaders.items()}
         raise ObjectiveError(
-            f"LossLandscape finds no data loader with a step of its own for {' or '.join(wanted)} data (found {found}): give "
-            "LossLandscape(data=DataLoader(...)), and step=callable(module, batch) if the module has no step for it"
+            f"LossLandscape finds no data loader with a step of its own for {' or '.join(wanted)} data (found {found}): "
+            "give LossLandscape(data=DataLoader(...)), and step=callable(module, batch) if the module has no step for it"
         )
 
     def _slice(
         self, trainer: Trainer, pl_module: LightningModule, ranks: Ranks, epoch: int | None
-    ) -> tuple[Line | Plane, TrajectoryPath | None] | None:
+    ) -> tuple[Line | Plane, TrajectoryPath | None]:
         if not isinstance(self.plane, str):
             return self.plane, None
         if self.plane == "random":
@@ -278,8 +284,8 @@ class LossLandscape(Callback):
             if isinstance(callback, TrajectoryRecorder):
                 return callback
         raise LandscapeError(
-            "LossLandscape(plane='pca') draws the trajectory that a TrajectoryRecorder records, and the trainer has none: "
-            "Trainer(callbacks=[TrajectoryRecorder(), LossLandscape('pca')])"
+            "LossLandscape(plane='pca') draws the trajectory that a TrajectoryRecorder records, and the trainer has "
+            "none: Trainer(callbacks=[TrajectoryRecorder(), LossLandscape('pca')])"
         )
 
     def _publish(self, trainer: Trainer, surface: Surface, record: Path, *, final: bool) -> None:
@@ -311,7 +317,7 @@ def _can_evaluate(pl_module: LightningModule, step: OwnStep) -> bool:
     return True
 
 
-class _reported:  # noqa: N801 a context manager, named as a word of the sentence it stands in
+class _reported:
     """Turn a failure to draw into a warning: the numbers are on disk, and training matters more than a picture."""
 
     def __init__(self, what: str, record: Path) -> None:
@@ -323,5 +329,7 @@ class _reported:  # noqa: N801 a context manager, named as a word of the sentenc
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
         if not isinstance(error, Exception):
             return False
-        warnings.warn(f"{self._what} of {self._record} could not be made ({type(error).__name__}: {error})", stacklevel=2)
+        warnings.warn(
+            f"{self._what} of {self._record} could not be made ({type(error).__name__}: {error})", stacklevel=2
+        )
         return True

@@ -1,4 +1,4 @@
-"""Where the callbacks write: the folder `landscape` beside the run's logs, found writable before anything is computed."""
+"""Where the callbacks write: the folder `landscape` beside the run's logs, found writable before any computation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def output_folder(trainer: Trainer, dirpath: str | Path | None) -> Path:
 
 
 def unused(path: Path) -> Path:
-    """Return `path`, or the first of ``<stem>-1``, ``<stem>-2``, ... that does not exist, so that nothing is overwritten."""
+    """Return `path`, or the first of ``<stem>-1``, ``<stem>-2``, ... that is free, so that nothing is overwritten."""
     candidate, number = path, 0
     while candidate.exists():
         number += 1

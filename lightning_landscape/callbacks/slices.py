@@ -7,7 +7,6 @@ from lightning.pytorch import LightningModule
 
 from lightning_landscape.callbacks.trajectory_recorder import TrajectoryRecorder
 from lightning_landscape.engine.ranks import Ranks
-from lightning_landscape.errors import GeometryError
 from lightning_landscape.geometry.directions import Normalize
 from lightning_landscape.geometry.path import Path
 from lightning_landscape.geometry.slices import Line, Plane
@@ -22,38 +21,39 @@ def random_slice(module: LightningModule, dimensions: int, seed: int, normalize:
 
 def principal_slice(
     module: LightningModule, dimensions: int, recorder: TrajectoryRecorder, ranks: Ranks
-) -> tuple[Line | Plane, Path] | None:
+) -> tuple[Line | Plane, Path]:
     """Return the principal line or plane of the recorded trajectory through the present weights, and the path on it.
 
     Rank zero reads the file and finds the directions; the others receive them.
 
-    Returns:
-        None while the trajectory has too few points to span a plane.
+    Raises:
+        GeometryError: on every rank, while the trajectory has too few points to span a plane.
     """
     origin = weights_of(module)
 
-    def find() -> tuple[Plane, Path] | None:
+    def find() -> tuple[Line | Plane, Path]:
         with recorder.trajectory() as trajectory:
-            if len(trajectory) < 3:
-                return None
-            plane = Plane.principal(trajectory, origin=origin)
-            return plane, plane.project(trajectory)
+            slice_: Line | Plane = Plane.principal(trajectory, origin=origin)
+            if dimensions == 1:
+                slice_ = _slice(origin, slice_.directions[:1], slice_.explained_variance)
+            return slice_, slice_.project(trajectory)
 
     found = ranks.on_zero(find)
-    facts = ranks.broadcast(None if found is None else (found[0].explained_variance, found[1]))
-    if facts is None:
-        return None
-    explained_variance, path = facts
-    if found is not None:
-        x, y = found[0].x, found[0].y
-    else:
-        x, y = (Weights({n: torch.zeros_like(t, dtype=direction_dtype(t)) for n, t in origin.items()}, origin.roles) for _ in range(2))
-    for direction in (x, y):
+    explained_variance, path = ranks.broadcast(found and (found[0].explained_variance, found[1]))
+    directions = found[0].directions if found else tuple(_like(origin) for _ in range(dimensions))
+    for direction in directions:
         for tensor in direction.values():
             ranks.broadcast_tensor(tensor)
-    if dimensions == 2:
-        return Plane(origin, x, y, kind="principal", explained_variance=explained_variance), path
-    if explained_variance is None:
-        raise GeometryError("a principal plane states the variance that it explains")
-    line = Line(origin, x, kind="principal", explained_variance=explained_variance[:1])
-    return line, ranks.broadcast(line.project(recorder.trajectory()) if ranks.rank == 0 else path)
+    return _slice(origin, directions, explained_variance), path
+
+
+def _like(origin: Weights) -> Weights:
+    return Weights({name: torch.zeros_like(t, dtype=direction_dtype(t)) for name, t in origin.items()}, origin.roles)
+
+
+def _slice(
+    origin: Weights, directions: tuple[Weights, ...], explained_variance: tuple[float, ...] | None
+) -> Line | Plane:
+    shares = explained_variance and explained_variance[: len(directions)]
+    kind = Line if len(directions) == 1 else Plane
+    return kind(origin, *directions, kind="principal", explained_variance=shares)

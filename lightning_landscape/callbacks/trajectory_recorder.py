@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,8 +148,8 @@ class TrajectoryRecorder(Callback):
         names = [n for n in weights if any(fnmatch.fnmatchcase(n, pattern) for pattern in self.parameters)]
         if not names:
             raise LandscapeError(
-                f"TrajectoryRecorder(parameters={self.parameters}) selects none of the {len(weights)} parameters, the first of "
-                f"which are {list(weights)[:3]}: give patterns that match some names"
+                f"TrajectoryRecorder(parameters={self.parameters}) selects none of the {len(weights)} parameters, the "
+                f"first of which are {list(weights)[:3]}: give patterns that match some names"
             )
         return Weights({n: weights[n] for n in names}, {n: weights.roles[n] for n in names})
 
@@ -161,7 +160,10 @@ class TrajectoryRecorder(Callback):
             return unused(target)
         restored = Path(self._restored)
         if not restored.exists():
-            warnings.warn(f"the trajectory of the resumed run is gone from {restored}: a new one begins at step {step}", stacklevel=2)
+            warnings.warn(
+                f"the trajectory of the resumed run is gone from {restored}: a new one begins at step {step}",
+                stacklevel=2,
+            )
             return unused(target)
         return restored if restored.resolve() == target.resolve() else unused(target)
 
@@ -169,9 +171,8 @@ class TrajectoryRecorder(Callback):
         assert self.path is not None
         restored = Path(self._restored) if self._restored and trainer.global_step > 0 else None
         if restored is not None and restored.exists():
-            if restored.resolve() != self.path.resolve():
-                shutil.copyfile(restored, self.path)
-            return TrajectoryFile.resume(self.path, after_step=trainer.global_step)
+            source = restored if restored.resolve() != self.path.resolve() else None
+            return TrajectoryFile.resume(self.path, after_step=trainer.global_step, source=source)
         return TrajectoryFile.create(
             self.path, weights, capacity=self._expected_rows(trainer), attrs={"name": self.name}, dtype=self.dtype
         )

@@ -1,6 +1,7 @@
 """Every private attribute of Lightning and torchmetrics that the package reads, in one place.
 
-A test probes each of them against the installed versions, so that an upgrade that moves one fails there and not in a run.
+A test probes each of them against the installed versions, so that an upgrade that moves one fails there and not in a
+run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch.utils.data import Sampler
 
 
 def before_batch_transfer(module: LightningModule, batch: Any) -> Any:
-    """Run `on_before_batch_transfer` of the module or of its datamodule, whichever defines it, as Lightning's loops do."""
+    """Run `on_before_batch_transfer` of the module or of its datamodule, as Lightning's loops do."""
     return module._on_before_batch_transfer(batch, dataloader_idx=0)
 
 

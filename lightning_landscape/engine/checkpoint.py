@@ -43,9 +43,11 @@ def weights_from_checkpoint(path: str | Path, module: nn.Module, *, buffers: boo
     wanted = {name: found[name] for name in template if name in found}
     unexpected = _parameters_beyond(found, module)
     try:
-        check_compatible(template, {**wanted, **unexpected}, what=f"checkpoint {str(path)!r}")
+        check_compatible({**wanted, **unexpected}, template, what=f"checkpoint {str(path)!r}")
     except GeometryError as error:
-        raise GeometryError(f"{error}; build the module with the settings that the checkpoint was trained with") from None
+        raise GeometryError(
+            f"{error}; build the module with the settings that the checkpoint was trained with"
+        ) from None
     for name, tensor in template.items():
         tensor.copy_(wanted[name])
     return template

@@ -86,7 +86,7 @@ class Evaluator:
         found = self._evaluate(batches=None)
         if surplus := found.keys() - set(self.names):
             warnings.warn(
-                f"channels {sorted(surplus)} are not drawn: {self._objective.name} did not give them on its first batch",
+                f"channels {sorted(surplus)} are not drawn: {self._objective.name} lacked them on its first batch",
                 stacklevel=2,
             )
         missing = Estimate(float("nan"), float("nan"))

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Number
 from typing import Any, Literal, Protocol, TypeAlias
 
+import numpy as np
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.data import extract_batch_size
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -88,12 +88,18 @@ class CallableObjective:
     """
 
     def __init__(self, module: nn.Module, step: Step) -> None:
-        self.name = f"{getattr(step, '__module__', '')}.{getattr(step, '__qualname__', type(step).__name__)}".lstrip(".")
+        self.name = f"{getattr(step, '__module__', '')}.{getattr(step, '__qualname__', type(step).__name__)}".lstrip(
+            "."
+        )
         self._module = module
         self._step = step
 
-    def __call__(self, batch: Any, batch_idx: int) -> dict[str, BatchMean]:
-        """Evaluate one batch; see `Objective`."""
+    def __call__(self, batch: Any, batch_idx: int) -> dict[str, BatchMean]:  # noqa: ARG002 part of the protocol
+        """Evaluate one batch; see `Objective`.
+
+        Raises:
+            ObjectiveError: if the step returns no scalar.
+        """
         returned = self._step(self._module, batch)
         channels = _returned_scalars(returned, self.name)
         if not channels:
@@ -142,7 +148,11 @@ class ModuleObjective:
         self._arguments = len(positional)
 
     def __call__(self, batch: Any, batch_idx: int) -> dict[str, BatchMean]:
-        """Evaluate one batch; see `Objective`."""
+        """Evaluate one batch; see `Objective`.
+
+        Raises:
+            ObjectiveError: if the step neither returns nor logs a loss.
+        """
         self._logged = {}
         self._batch_size = extract_batch_size(batch)
         # A step takes (batch), (batch, batch_idx) or (batch, batch_idx, dataloader_idx).
@@ -155,9 +165,9 @@ class ModuleObjective:
             channels.setdefault(name, mean)
         if not any("loss" in name.lower() for name in channels) and not self._metrics:
             raise ObjectiveError(
-                f"{self.name} returned {_describe(returned)} and logged "
-                f"{sorted(channels) or 'nothing'}: there is no loss to draw; return the loss, or log one under a name that "
-                "contains 'loss', or give step=callable(module, batch)"
+                f"{self.name} returned {_describe(returned)} and logged {sorted(channels) or 'nothing'}: there is no "
+                "loss to draw; return the loss, or log one under a name that contains 'loss', or give "
+                "step=callable(module, batch)"
             )
         return channels
 
@@ -204,7 +214,7 @@ def _not_distributed() -> bool:
 def _scalar(value: Any) -> Tensor | float | None:
     if isinstance(value, Tensor):
         return value.detach().reshape(()) if value.numel() == 1 else None
-    return float(value) if isinstance(value, Number) and not isinstance(value, complex) else None  # type: ignore[arg-type]
+    return float(value) if isinstance(value, int | float | np.number) else None
 
 
 def _returned_scalars(returned: Any, name: str) -> dict[str, Tensor | float]:
@@ -225,4 +235,3 @@ def _describe(returned: Any) -> str:
     if isinstance(returned, Mapping):
         return f"a dictionary with the keys {sorted(map(str, returned))}"
     return "None" if returned is None else f"a {type(returned).__name__}"
-

@@ -41,15 +41,15 @@ class ReplicatedParameters:
         ]
         if wrong:
             raise GeometryError(
-                f"the slice does not fit {type(module).__name__}: {len(wrong)} of its {len(slice_.origin)} tensors have no "
-                f"counterpart of that name and shape ({', '.join(wrong[:3])}); make the slice from weights_of(module) or "
-                "from a checkpoint of the same architecture"
+                f"the slice does not fit {type(module).__name__}: {len(wrong)} of its {len(slice_.origin)} tensors have "
+                f"no counterpart of that name and shape ({', '.join(wrong[:3])}); make the slice from "
+                "weights_of(module) or from a checkpoint of the same architecture"
             )
         statistics = weights_of(module, buffers=True).keys() - dict(module.named_parameters()).keys()
         if move_buffers and statistics - slice_.origin.keys():
             raise GeometryError(
-                'batch_norm="interpolate" moves the running statistics along, and the slice has none: make its end points '
-                "with weights_of(module, buffers=True)"
+                'batch_norm="interpolate" moves the running statistics along, and the slice has none: '
+                "make its end points with weights_of(module, buffers=True)"
             )
         moving = [
             name

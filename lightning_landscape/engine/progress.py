@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
@@ -12,7 +13,9 @@ from tqdm.auto import tqdm
 
 
 @contextmanager
-def progress_bar(total: int, done: int, label: str, trainer: Trainer | None, *, show: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(
+    total: int, done: int, label: str, trainer: Trainer | None, *, show: bool
+) -> Iterator[Callable[[int], None]]:
     """Show how many of the points are done; yield the function that advances the bar.
 
     Args:
@@ -23,9 +26,9 @@ def progress_bar(total: int, done: int, label: str, trainer: Trainer | None, *, 
             rich's, since two live displays exclude each other.
         show: whether this process shows anything.
     """
-    display = trainer.progress_bar_callback if trainer is not None else None
+    display: Any = trainer.progress_bar_callback if trainer is not None else None
     if not show or (trainer is not None and (display is None or display.is_disabled)):
-        yield lambda count: None
+        yield lambda _: None
         return
     if isinstance(display, RichProgressBar):
         progress = display.progress

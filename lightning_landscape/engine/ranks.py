@@ -61,7 +61,7 @@ class Ranks:
             The result on rank zero, None elsewhere.
 
         Raises:
-            LandscapeError: on the other ranks, with the message of what rank zero raised.
+            LandscapeError: on the other ranks, of the same kind and with the message of what rank zero raised.
         """
         result, failure = None, None
         if self.rank == 0:
@@ -69,9 +69,10 @@ class Ranks:
                 result = action()
             except Exception as error:
                 failure = error
-        message = self.broadcast(None if failure is None else f"{type(failure).__name__} on rank 0: {failure}")
+        told = self.broadcast(None if failure is None else (type(failure), f"{failure} (on rank 0)"))
         if failure is not None:
             raise failure
-        if message is not None:
-            raise LandscapeError(message)
+        if told is not None:
+            kind, message = told
+            raise (kind if issubclass(kind, LandscapeError) else LandscapeError)(message)
         return result

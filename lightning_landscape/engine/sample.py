@@ -26,11 +26,11 @@ _DEVICE_SHARE = 0.5  # of the free memory: the rest is for activations
 class Sample:
     """Batches of examples that stay the same at every point.
 
-    The user's loader is not iterated, for that would disturb a training run in progress: a loader of our own goes over the same
-    data set, with the same batch size, collate function and workers, in an order that the seed fixes. A sampler that chooses
-    examples (`SubsetRandomSampler`, say) is respected, and so are a custom batch sampler and an iterable data set, of which the
-    first batches are taken as they come. Where the whole sample takes less than half of the device's free memory it is
-    kept there, otherwise in host memory.
+    The user's loader is not iterated, for that would disturb a training run in progress: a loader of our own goes over
+    the same data set, with the same batch size, collate function and workers, in an order that the seed fixes. A
+    sampler that chooses examples (`SubsetRandomSampler`, say) is respected, and so are a custom batch sampler and an
+    iterable data set, of which the first batches are taken as they come. Where the whole sample takes less than half of
+    the device's free memory it is kept there, otherwise in host memory.
 
     Call inside a `Guard`: loading draws random numbers.
 
@@ -69,7 +69,8 @@ class Sample:
                 break
         if not batches:
             raise ObjectiveError(
-                f"the data loader over {type(dataloader.dataset).__name__} yields no batch: give one with at least one example"
+                f"the data loader over {type(dataloader.dataset).__name__} yields no batch: "
+                "give one with at least one example"
             )
         self.digest = _digest(batches)
         self.resident = _fits(batches, device)
@@ -129,7 +130,9 @@ def _fixed_loader(
         return DataLoader(dataset, batch_size=loader.batch_size, **common), None, _at_least_one(examples)
     if loader.batch_size is None:
         # The user forms the batches: a batch sampler of their own, or a data set that yields whole batches.
-        batching = {"sampler": loader.sampler} if loader.batch_sampler is None else {"batch_sampler": loader.batch_sampler}
+        batching = (
+            {"sampler": loader.sampler} if loader.batch_sampler is None else {"batch_sampler": loader.batch_sampler}
+        )
         size = {"batch_size": None} if loader.batch_sampler is None else {}
         return DataLoader(dataset, **size, **batching, **common), len(dataset), _at_least_one(examples)
     sampler = wrapped_sampler(loader.sampler)

@@ -31,7 +31,6 @@ from lightning_landscape.geometry.path import Path as TrajectoryPath
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.surface_file import SurfaceFile, check_writable
-from lightning_landscape.sampling.estimators import Estimate
 from lightning_landscape.sampling.grid import Grid
 
 _PACKAGES = ("lightning-landscape", "lightning", "torch")
@@ -57,12 +56,12 @@ def compute_surface(
 
     .. math:: f_{ji} = L(w_0 + x_i\, d_x + y_j\, d_y), \qquad L(w) = \frac{1}{N} \sum_n \ell_n(w)
 
-    in eval mode, without gradients, over a fixed sample of examples, accumulated in float64. The module and all random-number
-    streams are afterwards as they were, to the last bit, whatever happens. Every channel that the step returns or logs
-    is recorded, each mean with its standard error.
+    in eval mode, without gradients, over a fixed sample of examples, accumulated in float64. The module and all
+    random-number streams are afterwards as they were, to the last bit, whatever happens. Every channel that the step
+    returns or logs is recorded, each mean with its standard error.
 
-    Where a process group of `torch.distributed` is initialised, every rank calls this function with the same arguments; the
-    points are shared among the ranks, rank zero writes, and each rank returns the whole surface.
+    Where a process group of `torch.distributed` is initialised, every rank calls this function with the same arguments;
+    the points are shared among the ranks, rank zero writes, and each rank returns the whole surface.
 
     Args:
         module: a LightningModule, or any module together with `step`.
@@ -72,16 +71,16 @@ def compute_surface(
         grid: the points on it; one axis for a line, two for a plane.
         step: ``step(module, batch)`` that returns the loss or a dictionary of scalars, each a mean over the batch; or
             the name of the module's own step; None for its validation step, or its training step if it has no other.
-        path: where the HDF5 record is written as points are finished. A record that is there already is continued if it belongs to
-            the same weights, slice, grid, step and examples. None keeps the surface in memory alone.
+        path: where the HDF5 record is written as points are finished. A record that is there already is continued if it
+            belongs to the same weights, slice, grid, step and examples. None keeps the surface in memory alone.
         examples: the number of examples to evaluate; None for all.
         seed: of the choice of examples, and of the random numbers that a step draws (the same at each point).
         batch_norm: see `BatchNormMode`.
         trajectory: a projected trajectory to store with the surface.
         attrs: more attributes for the record (strings, numbers, lists of them).
         progress: show a progress bar.
-        trainer: the trainer that runs the module, for its precision, batch hooks and progress bar; found by itself for a
-            module that is being trained.
+        trainer: the trainer that runs the module, for its precision, batch hooks and progress bar; found by itself for
+            a module that is being trained.
 
     Returns:
         The surface, every point done.
@@ -119,10 +118,14 @@ def compute_surface(
     if record_path is not None:
         folder = record_path.parent
         ranks.on_zero(lambda: check_writable(folder))
-    if batch_norm == "recalibrate" and ranks.world > 1 and any(isinstance(m, nn.SyncBatchNorm) for m in module.modules()):
+    if (
+        batch_norm == "recalibrate"
+        and ranks.world > 1
+        and any(isinstance(m, nn.SyncBatchNorm) for m in module.modules())
+    ):
         raise GeometryError(
-            'batch_norm="recalibrate" is not possible with SyncBatchNorm in several processes, which evaluate different '
-            'points: use batch_norm="keep", or one process'
+            'batch_norm="recalibrate" is not possible with SyncBatchNorm in several processes, which evaluate '
+            'different points: use batch_norm="keep", or one process'
         )
     context: Callable[[], AbstractContextManager[Any]] = (
         trainer.precision_plugin.forward_context if trainer is not None else nullcontext
@@ -232,7 +235,11 @@ def _evaluate_missing(
                 means, errors = values.reshape(2, -1)
                 results.means[:, index], results.errors[:, index], results.done[index] = means, errors, True
                 if file is not None:
-                    file.write(index, dict(zip(names, means.tolist(), strict=True)), dict(zip(names, errors.tolist(), strict=True)))
+                    file.write(
+                        index,
+                        dict(zip(names, means.tolist(), strict=True)),
+                        dict(zip(names, errors.tolist(), strict=True)),
+                    )
             advance(len(turn))
 
 
@@ -247,15 +254,19 @@ def _require_consistent(slice_: Line | Plane, grid: Grid, batch_norm: str) -> No
 
 
 def _require_same_on_all_ranks(ranks: Ranks, facts: dict[str, str]) -> None:
-    """Refuse ranks that are about to evaluate different things, which would be mixed in one picture."""
+    """Refuse ranks that are about to evaluate different things, which would be mixed in one picture.
+
+    Raises:
+        ObjectiveError: on every rank, if one of them differs.
+    """
     mine = torch.frombuffer(bytearray(hashlib.sha256(repr(facts).encode()).digest()), dtype=torch.uint8)
     everyone = ranks.gather(mine)
     if not bool((everyone == everyone[0]).all()):
         theirs = ranks.broadcast(facts)
         differing = [key for key in facts if facts[key] != theirs.get(key)] or ["another rank's"]
         raise ObjectiveError(
-            f"the ranks do not evaluate the same thing; rank {ranks.rank} differs from rank 0 in: {', '.join(differing)}; give every "
-            "rank the same weights and a data set that does not depend on the rank"
+            f"the ranks do not evaluate the same thing; rank {ranks.rank} differs from rank 0 in: "
+            f"{', '.join(differing)}; give every rank the same weights and a data set that does not depend on the rank"
         )
 
 

@@ -35,7 +35,7 @@ from lightning_landscape.figures.scale import Scale, distinct_labels, number
 from lightning_landscape.records.surface import Surface
 
 _FONT = {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "color": style.INK, "size": 12}
-_CAMERA = {"eye": {"x": 0.93, "y": -1.28, "z": 0.86}, "center": {"x": 0, "y": 0, "z": -0.1}}
+_CAMERA = {"eye": {"x": 1.0, "y": -1.4, "z": 0.92}, "center": {"x": 0, "y": 0, "z": -0.1}}
 # Nothing on a page may reach out: Plotly's own default offers to send the data to its maker's server.
 _CONFIG = {
     "displaylogo": False,

@@ -20,7 +20,7 @@ h3 { font-size: 1rem; margin: 0 0 .35rem; }
 p { max-width: 46rem; margin: .35rem 0 1rem; }
 a { color: var(--accent); text-underline-offset: .15em; }
 a:focus-visible, button:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-.lead { font-size: 1.08rem; color: var(--muted); }
+.lead { font-size: 1.08rem; color: var(--muted); max-width: 60rem; text-wrap: pretty; }
 .guide { max-width: none; background: var(--soft); border-left: 3px solid var(--accent); padding: .85rem 1.1rem;
   border-radius: 0 6px 6px 0; }
 .guide p { max-width: 60rem; margin: 0; }
@@ -32,7 +32,7 @@ figure { margin: 0; min-width: 0; }
 .card { border: 1px solid var(--rule); border-radius: 8px; padding: .9rem 1rem; background: #fff; }
 figure img { display: block; width: 100%; height: auto; margin: 0 auto; }
 .landscape { width: 100%; height: clamp(20rem, 36vw, 30rem); }
-.grid > .card:only-child .landscape { height: clamp(22rem, 70vh, 46rem); }
+.grid > .card:only-child .landscape { height: clamp(22rem, 52vw, 42rem); }
 .modes { display: inline-flex; flex-wrap: wrap; margin: .25rem 0 1rem; border: 1px solid var(--rule); border-radius: 6px;
   overflow: hidden; }
 .modes button { font: inherit; font-size: .875rem; padding: .35rem .9rem; border: 0; background: #fff; color: var(--ink);

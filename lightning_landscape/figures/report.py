@@ -200,7 +200,7 @@ def _surfaces_table(caption: str, surfaces: Mapping[str, Surface]) -> str:
         ("least loss", "", lambda m: _cell(m.minimum)),
         ("largest loss", "", lambda m: _cell(m.maximum)),
         ("share not convex", "of the interior points, curving downwards in some direction", lambda m: _share(m.nonconvex_share)),
-        ("roughness", "ups and downs beyond one valley; 0 for a convex slice", lambda m: _cell(m.roughness, 3)),
+        ("roughness", "ups and downs beyond one valley; 0 for a convex slice", lambda m: _cell(round(m.roughness, 3))),
         ("share above initialisation", "near 100 %: shattered", lambda m: _share(m.share_above_initial)),
         ("share finite", "of the computed points", lambda m: _share(m.finite_share)),
     ]

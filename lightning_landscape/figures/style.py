@@ -175,14 +175,18 @@ def fit(figure: Figure, axes: Any, size: tuple[float, float], *, columns: float 
         columns: width of all panels side by side, in widths of this one.
         rows: height of all panels above one another, in heights of this one.
     """
+    engine = figure.get_layout_engine()
+    assert engine is not None
     final = bool(figure.get_suptitle() or figure.get_supxlabel())  # the lines of the texts are broken already
-    for _ in range(2):  # the second pass settles what the labels' own size changed
-        figure.draw_without_rendering()
+    for _ in range(2):  # a second pass settles what the labels' own size changed
+        engine.execute(figure)
         whole = figure.get_size_inches()
         box = axes.get_position(original=True)
-        width = whole[0] + columns * (size[0] - box.width * whole[0])
-        height = whole[1] + rows * (size[1] - box.height * whole[1])
-        figure.set_size_inches(whole[0] if final else width, height)
+        wider = 0.0 if final else columns * (size[0] - box.width * whole[0])
+        higher = rows * (size[1] - box.height * whole[1])
+        if max(abs(wider), abs(higher)) < 0.02:
+            break
+        figure.set_size_inches(whole[0] + wider, whole[1] + higher)
 
 
 def set_panel_title(axes: Any, text: str, inches: float) -> None:

@@ -74,7 +74,7 @@ def plot_trajectory(
     name = channel_of(surface, channel)
     scale = scale_of([surface], [name], log=log, zmax=zmax)
     shape, _ = proportion(surface.x, y)
-    size = panel_size(shape)
+    size = panel_size(shape, height=3.8)
     # Distances stand beside a plane as wide as high, and under a wider one.
     under = shape > 1.2
     other = (size[0], 0.5 * size[1]) if under else (0.85 * size[0], size[1])

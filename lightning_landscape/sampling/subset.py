@@ -33,6 +33,8 @@ def subset_indices(population: int, examples: int | None, seed: int) -> npt.NDAr
     if population < 1:
         raise ObjectiveError("the data set holds no examples: give a data loader over at least one")
     if examples is not None and examples < 1:
-        raise ObjectiveError(f"examples={examples}: give the number of examples to evaluate, at least 1, or None for all")
+        raise ObjectiveError(
+            f"examples={examples}: give the number of examples to evaluate, at least 1, or None for all"
+        )
     order = np.random.default_rng(seed).permutation(population)
     return order[:examples].astype(np.int64)

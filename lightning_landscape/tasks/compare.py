@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import LightningModule
 from omegaconf import DictConfig, OmegaConf
 
@@ -48,20 +47,34 @@ def compare(cfg: DictConfig) -> list[Path]:
     landscapes = {str(name): landscape(_of_run(cfg, str(name))) for name in cfg.runs}
     written = [path for found in landscapes.values() for path in found.records]
 
-    figures = {}
-    kinds = {kind: None for found in landscapes.values() for kind, s in found.surfaces.items() if s.dim == 2}
-    for kind in kinds:
-        shown = {name: found.surfaces[kind] for name, found in landscapes.items() if kind in found.surfaces}
-        figures[f"{kind}-contours"] = plot_comparison(shown)
-        figures[f"{kind}-surfaces"] = plot_comparison(shown, three_d=True)
-    figures["curves"] = plot_curves({name: found.curve for name, found in landscapes.items()})
+    kinds = dict.fromkeys(kind for found in landscapes.values() for kind, s in found.surfaces.items() if s.dim == 2)
+    planes = {
+        kind: {name: found.surfaces[kind] for name, found in landscapes.items() if kind in found.surfaces}
+        for kind in kinds
+    }
+    curves = {name: found.curve for name, found in landscapes.items()}
+    figures = {f"{kind}-contours": plot_comparison(shown) for kind, shown in planes.items()}
+    figures |= {f"{kind}-surfaces": plot_comparison(shown, three_d=True) for kind, shown in planes.items()}
+    figures["curves"] = plot_curves(curves)
     for name, figure in figures.items():
         written.append(folder / f"{name}.png")
         figure.savefig(written[-1], dpi=150)
 
-    page = folder / "report.html"
-    write_report(page, _report(cfg, landscapes, figures))
-    return [page, *written]
+    with_paths = {
+        name: surface for shown in planes.values() for name, surface in shown.items() if surface.path is not None
+    }
+    without_paths = next((s for s in planes.values() if all(surface.path is None for surface in s.values())), {})
+    report = Report(
+        title=cfg.title,
+        introduction=cfg.introduction,
+        runs=[_summary(name, found) for name, found in landscapes.items()],
+        planes=without_paths,
+        trajectories=with_paths,
+        curves=curves,
+        settings=OmegaConf.to_yaml(cfg),
+        files={path.relative_to(folder).as_posix(): path.relative_to(folder).as_posix() for path in written},
+    )
+    return [write_report(folder / "report.html", report), *written]
 
 
 def landscape(cfg: DictConfig) -> Landscape:
@@ -81,6 +94,14 @@ def landscape(cfg: DictConfig) -> Landscape:
     )
 
 
+def _summary(name: str, found: Landscape) -> RunSummary:
+    """Return the numbers of one run: loss and accuracy on training and test data at the weights themselves."""
+    centre = int(abs(found.curve.x).argmin())
+    metrics = {channel.replace("/", " "): float(found.curve[channel][centre]) for channel in found.curve.names}
+    parameters = sum(parameter.numel() for parameter in found.run.module.parameters())
+    return RunSummary(name, parameters, {**metrics, "seconds": round(found.seconds, 1)})
+
+
 def _of_run(cfg: DictConfig, name: str) -> DictConfig:
     merged = OmegaConf.merge(cfg, cfg.runs[name])
     assert isinstance(merged, DictConfig)
@@ -89,9 +110,15 @@ def _of_run(cfg: DictConfig, name: str) -> DictConfig:
 
 
 def _curve(module: LightningModule, data: object, cfg: DictConfig, path: Path) -> Surface:
-    """Evaluate along the first of the plane's random directions, on training and on test data."""
+    """Evaluate along the first of the plane's random directions, on training and on test data.
+
+    Raises:
+        LandscapeError: if the data module does not say how to evaluate on its splits.
+    """
     if not isinstance(data, ImageDataModule):
-        raise LandscapeError(f"mode=compare evaluates an ImageDataModule and found {type(data).__name__}: use mode=train")
+        raise LandscapeError(
+            f"mode=compare evaluates an ImageDataModule and found {type(data).__name__}: use mode=train instead"
+        )
     return compute_surface(
         module,
         {split: data.evaluation_dataloader(split) for split in ("train", "test")},

@@ -32,7 +32,8 @@ def interpolate(cfg: DictConfig) -> list[Path]:
     """
     if len(cfg.checkpoints) != 2:
         raise LandscapeError(
-            f"mode=interpolate needs two checkpoints and found {len(cfg.checkpoints)}: checkpoints=[first.ckpt,second.ckpt]"
+            f"mode=interpolate needs two checkpoints and found {len(cfg.checkpoints)}: "
+            "checkpoints=[first.ckpt,second.ckpt]"
         )
     cfg.weights = None
     module = build_module(cfg)
@@ -59,4 +60,3 @@ def interpolate(cfg: DictConfig) -> list[Path]:
 def curve_grid(curve: Any) -> Grid:
     """Return the axis of a 1-D curve from its configuration."""
     return Grid(x=(curve.start, curve.stop, curve.count))
-

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning_landscape import LossLandscape, Surface, TrajectoryRecorder
 from tests.modules_under_test import Delicate, assert_same, loaders, state_of, train, trainer
 
+
 def ours(**options: Any) -> list[Callback]:
     """All our callbacks, at every moment that they offer."""
     return [
@@ -33,9 +34,7 @@ def test_training_ends_with_the_same_bits(tmp_path: Path) -> None:
     plain = state_of(*train(tmp_path / "plain", [checkpoint(tmp_path / "plain")]))
     watched = state_of(*train(tmp_path / "watched", [*ours(), checkpoint(tmp_path / "watched")]))
     assert_same(plain, watched)
-    saved = [
-        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("plain", "watched")
-    ]
+    saved = [torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("plain", "watched")]
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step"):
         assert_same(saved[0][key], saved[1][key], key)
     assert len(list((tmp_path / "watched/landscape").glob("random-step=*.h5"))) == 3
@@ -83,7 +82,9 @@ def test_validate_makes_the_surface_of_a_checkpoint_and_leaves_the_module(tmp_pa
     landscape = LossLandscape(resolution=3, examples=20, dirpath=tmp_path / "validated")
     run = trainer(tmp_path, [landscape])
     fresh = Delicate()
-    reference = trainer(tmp_path).validate(Delicate(), loaders()["val_dataloaders"], tmp_path / "checkpoints/last.ckpt", False)
+    reference = trainer(tmp_path).validate(
+        Delicate(), loaders()["val_dataloaders"], tmp_path / "checkpoints/last.ckpt", False
+    )
     metrics = run.validate(fresh, loaders()["val_dataloaders"], tmp_path / "checkpoints/last.ckpt", verbose=False)
     assert metrics[0]["val_loss"] == reference[0]["val_loss"]
     for name, tensor in module.named_parameters():

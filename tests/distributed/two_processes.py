@@ -11,13 +11,21 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 
-from lightning_landscape import Grid, LandscapeError, LossLandscape, Plane, TrajectoryRecorder, compute_surface, weights_of
+from lightning_landscape import (
+    Grid,
+    LandscapeError,
+    LossLandscape,
+    Plane,
+    TrajectoryRecorder,
+    compute_surface,
+    weights_of,
+)
 from tests.modules_under_test import Delicate, assert_same, dataset, state_of, train
 
 OPTIONS = {"devices": 2, "strategy": "ddp"}
 
 
-def surface(folder: Path, seed: int = 0):  # noqa: ANN201
+def surface(folder: Path, seed: int = 0):
     """Compute the surface that one process computes, too: 35 points, 53 examples."""
     pl.seed_everything(11, verbose=False)
     module = Delicate()

@@ -107,7 +107,9 @@ def test_train_surface_interpolate_and_plot(tmp_path: Path) -> None:
         trained.append(tmp_path / f"seed{seed}/run/checkpoints/last.ckpt")
 
     again = ["callbacks=surface", "callbacks.random.resolution=3", "callbacks.random.examples=32"]
-    (record,) = TASKS["surface"](configuration(tmp_path / "again", f"weights={trained[0]}", "logger=none", *TINY, *again))
+    (record,) = TASKS["surface"](
+        configuration(tmp_path / "again", f"weights={trained[0]}", "logger=none", *TINY, *again)
+    )
     first = next((tmp_path / "seed1/run/landscape").glob("random-*.h5"))
     np.testing.assert_array_equal(Surface.load(record)["loss"], Surface.load(first)["loss"])
 
