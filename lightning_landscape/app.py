@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import warnings
@@ -13,6 +14,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
 from lightning_landscape.errors import LandscapeError
+from lightning_landscape.tasks import TASKS
 
 
 def _config_path() -> str:
@@ -23,11 +25,10 @@ def _config_path() -> str:
 
 @hydra.main(version_base="1.3", config_path=_config_path(), config_name="config")
 def _run(cfg: DictConfig) -> None:
-    # Only now: `--help` and a misspelt option should not wait for torch.
-    from lightning_landscape.tasks import TASKS
-
-    # Data modules in memory need no workers; Lightning's advice is about those that read files.
+    # Lightning's advice, on loaders with workers and on its makers' services, and its use of a deprecated function.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     started = time.perf_counter()
     try:
         if cfg.mode not in TASKS:
@@ -40,9 +41,8 @@ def _run(cfg: DictConfig) -> None:
         if not isinstance(mistake, LandscapeError):
             raise
         sys.exit(f"lightning-landscape: {mistake}")
-    print(f"\nDone in {time.perf_counter() - started:.0f} s. Written:")
-    for path in written:
-        print(f"  {path}")
+    if written:
+        print(f"\nDone in {time.perf_counter() - started:.0f} s. Written:", *written, sep="\n  ")
 
 
 def main() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -18,6 +19,7 @@ from lightning_landscape.callbacks.trajectory_recorder import TrajectoryRecorder
 from lightning_landscape.engine._compat import last_checkpoint
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.objective import OwnStep, Step, objective_of
+from lightning_landscape.engine.parameters import ReplicatedParameters
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.engine.surface import compute_surface
@@ -95,10 +97,22 @@ class LossLandscape(Callback):
     ) -> None:
         if isinstance(plane, str) and plane not in {"random", "pca"}:
             raise LandscapeError(f"plane={plane!r} is unknown: choose 'random' or 'pca', or give a Plane or Line")
-        if resolution < 1:
-            raise LandscapeError(f"resolution={resolution}: give the number of points along each axis, at least 1")
-        if not extent > 0:
-            raise LandscapeError(f"extent={extent}: give half the length of an axis, above 0")
+        fewest = 2 if plane == "pca" else 1  # the axes of "pca" cover a path, which is longer than a point
+        if resolution < fewest:
+            raise LandscapeError(
+                f"resolution={resolution}: give the number of points along each axis, at least {fewest}"
+            )
+        if not 0 < extent < math.inf:
+            raise LandscapeError(f"extent={extent}: give half the length of an axis, above 0 and finite")
+        if examples is not None and examples < 1:
+            raise LandscapeError(f"examples={examples}: give a number of at least 1, or None for all")
+        for option, value, known in (
+            ("data", data, _STEPS),
+            ("normalize", normalize, get_args(Normalize)),
+            ("batch_norm", batch_norm, ("keep", "recalibrate")),
+        ):
+            if value is not None and not isinstance(value, DataLoader) and value not in known:
+                raise LandscapeError(f"{option}={value!r} is unknown: choose one of {', '.join(known)}")
         if every_n_epochs is not None and every_n_epochs < 1:
             raise LandscapeError(f"every_n_epochs={every_n_epochs}: give a number of at least 1, or None")
         if dimensions not in {1, 2}:
@@ -118,7 +132,7 @@ class LossLandscape(Callback):
         self.batch_norm: BatchNormMode = batch_norm
         self.dirpath = dirpath
         self.surfaces: list[Path] = []
-        self._checkpoint = ""
+        self._checkpoint = (0, "")
         self._folder: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -138,12 +152,16 @@ class LossLandscape(Callback):
             self.name = f"{base}-{number}"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the output folder and the data, or learn now that there is no writing, or nothing to evaluate."""
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        """Find the output folder and the data; learn now, not at the end, what would be missing then."""
+        self.surfaces, self._folder, self._checkpoint = [], None, last_checkpoint(trainer)
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        # Without a sanity check, Lightning may load the validation data only after some epochs.
+        if trainer.val_dataloaders is not None or not trainer.enable_validation:
             self._data(trainer, pl_module)
-            self._folder = output_folder(trainer, self.dirpath)
-        self._checkpoint = last_checkpoint(trainer)
-        self.surfaces = []
+        if not isinstance(self.plane, str):
+            ReplicatedParameters(pl_module, self.plane)  # raises if they do not fit
+        self._folder = output_folder(trainer, self.dirpath)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute the surface of a checkpoint that was saved at the end of the last epoch."""
@@ -257,8 +275,8 @@ class LossLandscape(Callback):
                 return loader, self.step or _STEPS[kind]
         found = {kind: type(loader).__name__ for kind, loader in loaders.items()}
         raise ObjectiveError(
-            f"LossLandscape finds no data loader with a step of its own for {' or '.join(wanted)} data (found {found}): "
-            "give LossLandscape(data=DataLoader(...)), and step=callable(module, batch) if the module has no step for it"
+            f"LossLandscape finds no data loader with its own step for {' or '.join(wanted)} data (found {found}): "
+            "give LossLandscape(data=DataLoader(...)), and step=callable(module, batch) if the module has none for it"
         )
 
     def _slice(

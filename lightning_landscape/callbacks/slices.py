@@ -24,27 +24,36 @@ def principal_slice(
 ) -> tuple[Line | Plane, Path]:
     """Return the principal line or plane of the recorded trajectory through the present weights, and the path on it.
 
-    Rank zero reads the file and finds the directions; the others receive them.
+    Rank zero reads the file and finds the directions; the others receive them. Where the recorder keeps some parameters
+    only, the slice is of these, and the others stay as they are.
 
     Raises:
         GeometryError: on every rank, while the trajectory has too few points to span a plane.
     """
-    origin = weights_of(module)
+    weights = weights_of(module)
 
     def find() -> tuple[Line | Plane, Path]:
         with recorder.trajectory() as trajectory:
+            origin = _only(weights, trajectory.names)
             slice_: Line | Plane = Plane.principal(trajectory, origin=origin)
             if dimensions == 1:
                 slice_ = _slice(origin, slice_.directions[:1], slice_.explained_variance)
             return slice_, slice_.project(trajectory)
 
     found = ranks.on_zero(find)
-    explained_variance, path = ranks.broadcast(found and (found[0].explained_variance, found[1]))
+    facts = ranks.broadcast(found and (list(found[0].origin), found[0].explained_variance, found[1]))
+    assert facts is not None
+    names, explained_variance, path = facts
+    origin = _only(weights, names)
     directions = found[0].directions if found else tuple(_like(origin) for _ in range(dimensions))
     for direction in directions:
         for tensor in direction.values():
             ranks.broadcast_tensor(tensor)
     return _slice(origin, directions, explained_variance), path
+
+
+def _only(weights: Weights, names: list[str]) -> Weights:
+    return Weights({name: weights[name] for name in names}, weights.roles)
 
 
 def _like(origin: Weights) -> Weights:

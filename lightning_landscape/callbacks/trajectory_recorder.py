@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_landscape.callbacks.output import output_folder, unused
@@ -16,6 +17,8 @@ from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.errors import LandscapeError
 from lightning_landscape.geometry.weights import Weights, weights_of
 from lightning_landscape.records.trajectory import Trajectory, TrajectoryFile
+
+_UNKNOWN_ROWS = 64
 
 
 class TrajectoryRecorder(Callback):
@@ -70,7 +73,7 @@ class TrajectoryRecorder(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the trajectory is, as plain text."""
-        return {"path": str(self.path)} if self.path is not None else {}
+        return {"path": str(self.path.absolute())} if self.path is not None else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the trajectory of the run that is resumed."""
@@ -97,8 +100,8 @@ class TrajectoryRecorder(Callback):
         if self._file is None or trainer.global_step == self._last_step:
             return
         self._last_step = trainer.global_step
-        optimizers = trainer.optimizers
-        lr = float(optimizers[0].param_groups[0]["lr"]) if optimizers else None
+        groups = trainer.optimizers[0].param_groups if trainer.optimizers else []
+        lr = float(groups[0]["lr"]) if groups else None
         self._file.append(self._selected(pl_module), step=trainer.global_step, epoch=epoch, lr=lr)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -107,14 +110,19 @@ class TrajectoryRecorder(Callback):
             require_supported(trainer, "TrajectoryRecorder")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the file, or go on in the resumed run's, and record the weights before the first step."""
+        """Open the file and record the weights before the first step, or go on in the resumed run's."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         selected = self._selected(pl_module)
         folder = output_folder(trainer, self.dirpath)
         path = Ranks(trainer.strategy.root_device).broadcast(str(self._find(folder, trainer.global_step)))
         self.path = Path(path)
         if trainer.is_global_zero:
             self._file = self._open(trainer, selected)
-        self.record(trainer, pl_module, trainer.current_epoch)
+            last = self._file.last_step
+            self._last_step = -1 if last is None else last
+            if last is None:
+                self.record(trainer, pl_module, trainer.current_epoch)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -122,7 +130,7 @@ class TrajectoryRecorder(Callback):
         """Record when another n steps are complete; gradient accumulation takes no step and records nothing."""
         n = self.every_n_steps
         if n is not None and trainer.global_step // n > max(self._last_step, 0) // n:
-            self.record(trainer, pl_module, trainer.current_epoch)
+            self.record(trainer, pl_module, trainer.current_epoch + trainer.is_last_batch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record when another n epochs are complete."""
@@ -179,10 +187,14 @@ class TrajectoryRecorder(Callback):
 
     def _expected_rows(self, trainer: Trainer) -> int:
         """Return the rows to lay the file out for; it grows if there are more."""
-        steps, epochs = trainer.estimated_stepping_batches, trainer.max_epochs or -1
-        if self.every_n_steps is not None:
-            return int(steps // self.every_n_steps) + 2 if steps != float("inf") else 64
-        return epochs // self.every_n_epochs + 2 if epochs > 0 else 64
+        epochs = trainer.max_epochs or -1
+        if self.every_n_steps is None:
+            return epochs // self.every_n_epochs + 2 if epochs > 0 else _UNKNOWN_ROWS
+        try:
+            steps = trainer.estimated_stepping_batches
+        except MisconfigurationException:  # gradient accumulation that changes with the epoch
+            return _UNKNOWN_ROWS
+        return int(steps // self.every_n_steps) + 2 if 0 < steps < float("inf") else _UNKNOWN_ROWS
 
     def _close(self) -> None:
         if self._file is not None:

@@ -18,14 +18,14 @@ def before_batch_transfer(module: LightningModule, batch: Any) -> Any:
     return module._on_before_batch_transfer(batch, dataloader_idx=0)
 
 
-def last_checkpoint(trainer: Trainer) -> str:
-    """Return the path that a ModelCheckpoint of the trainer saved last, or an empty string."""
+def last_checkpoint(trainer: Trainer) -> tuple[int, str]:
+    """Return the step and the path of what a ModelCheckpoint of the trainer saved last; (0, "") before the first."""
     saved = [
         (callback._last_global_step_saved, callback._last_checkpoint_saved)
         for callback in trainer.checkpoint_callbacks
         if isinstance(callback, ModelCheckpoint) and callback._last_checkpoint_saved
     ]
-    return max(saved)[1] if saved else ""
+    return max(saved, default=(0, ""))
 
 
 def wrapped_sampler(sampler: Sampler[Any]) -> Sampler[Any]:

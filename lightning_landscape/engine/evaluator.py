@@ -14,6 +14,7 @@ from lightning_landscape.engine.batch_norm import recalibrate
 from lightning_landscape.engine.guard import seed_rng
 from lightning_landscape.engine.objective import BatchMean, Objective
 from lightning_landscape.engine.sample import Sample
+from lightning_landscape.engine.snapshot import Snapshot
 from lightning_landscape.errors import ObjectiveError
 from lightning_landscape.sampling.estimators import Estimate, mean_of_batches
 
@@ -26,6 +27,9 @@ class Evaluator:
     With several samples each channel is called ``<sample>/<channel>``, and a channel that names its stage itself
     loses that: "val_accuracy" on the sample "train" is "train/accuracy". To be used inside a `Guard`, between
     entering and leaving the evaluator, too, which catches what the step logs.
+
+    After each point everything but the parameters is as it was on entering: a step that counts its calls, or collects
+    its outputs for the end of an epoch, meets every point in the same state.
 
     Args:
         module: the module that is evaluated; the evaluator changes its BatchNorm statistics only if it recalibrates.
@@ -60,6 +64,7 @@ class Evaluator:
 
     def __enter__(self) -> Evaluator:
         self._active.enter_context(self._objective.active())
+        self._rewind = Snapshot(self._module, parameters=False).restore
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -96,7 +101,9 @@ class Evaluator:
         seed_rng(self._seed)
         if self._recalibrate:
             first = next(iter(self._samples.values()))
-            recalibrate(self._module, lambda: self._run(first, batches, {}))
+            # The variance of a single example is none; the batch that is left over at the end may be one.
+            smallest = min(2, max(first.sizes[:batches]))
+            recalibrate(self._module, lambda: self._run(first, batches, {}, smallest))
         estimates: dict[str, Estimate] = {}
         for label, sample in self._samples.items():
             self._reset_metrics()
@@ -107,18 +114,21 @@ class Evaluator:
             found.update({name: _computed(name, metric) for name, metric in self._objective.metrics().items()})
             for name, estimate in found.items():
                 estimates.setdefault(f"{label}/{_without_stage(name)}" if label else name, estimate)
-        self._reset_metrics()
+        self._rewind()
         return estimates
 
-    def _run(self, sample: Sample, batches: int | None, means: dict[str, list[BatchMean]]) -> None:
+    def _run(self, sample: Sample, batches: int | None, means: dict[str, list[BatchMean]], smallest: int = 0) -> None:
         for batch_idx, batch in enumerate(sample.batches(batches)):
+            if sample.sizes[batch_idx] < smallest:
+                continue
             with self._forward_context():
                 channels = self._objective(batch, batch_idx)
             for name, mean in channels.items():
                 means.setdefault(name, []).append(mean)
 
     def _reset_metrics(self) -> None:
-        for metric in (*self._metrics, *self._collections):
+        metrics: list[Metric | MetricCollection] = [*self._metrics, *self._collections]
+        for metric in (*metrics, *self._objective.metrics().values()):
             metric.reset()
 
 
@@ -126,8 +136,8 @@ def _combine(parts: list[BatchMean]) -> Estimate:
     """Bring a channel's batch means to the host at once, and combine them in float64."""
     tensors = [part.value for part in parts if isinstance(part.value, Tensor)]
     if len(tensors) == len(parts):
-        values = torch.stack([tensor.double() for tensor in tensors]).cpu().numpy()
-        return mean_of_batches(values, [part.weight for part in parts])
+        values = torch.stack(tensors).cpu().double()
+        return mean_of_batches(values.numpy(), [part.weight for part in parts])
     return mean_of_batches([float(part.value) for part in parts], [part.weight for part in parts])
 
 

@@ -139,13 +139,15 @@ class ModuleObjective:
         self._logged: dict[str, BatchMean] = {}
         self._metrics: dict[str, Metric] = {}
         self._batch_size = 1
+        parameters = inspect.signature(getattr(module, hook)).parameters.values()
         positional = [
             parameter
-            for parameter in inspect.signature(getattr(module, hook)).parameters.values()
+            for parameter in parameters
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
             and (parameter.default is parameter.empty or parameter.name == "batch_idx")
         ]
-        self._arguments = len(positional)
+        takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+        self._arguments = 2 if takes_any else len(positional)
 
     def __call__(self, batch: Any, batch_idx: int) -> dict[str, BatchMean]:
         """Evaluate one batch; see `Objective`.

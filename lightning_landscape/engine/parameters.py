@@ -41,8 +41,8 @@ class ReplicatedParameters:
         ]
         if wrong:
             raise GeometryError(
-                f"the slice does not fit {type(module).__name__}: {len(wrong)} of its {len(slice_.origin)} tensors have "
-                f"no counterpart of that name and shape ({', '.join(wrong[:3])}); make the slice from "
+                f"the slice does not fit {type(module).__name__}: {len(wrong)} of its {len(slice_.origin)} tensors "
+                f"have no counterpart of that name and shape ({', '.join(wrong[:3])}); make the slice from "
                 "weights_of(module) or from a checkpoint of the same architecture"
             )
         statistics = weights_of(module, buffers=True).keys() - dict(module.named_parameters()).keys()

@@ -26,8 +26,9 @@ def progress_bar(
             rich's, since two live displays exclude each other.
         show: whether this process shows anything.
     """
+    # A user's own bar need not know whether it is disabled.
     display: Any = trainer.progress_bar_callback if trainer is not None else None
-    if not show or (trainer is not None and (display is None or display.is_disabled)):
+    if not show or (trainer is not None and (display is None or getattr(display, "is_disabled", False))):
         yield lambda _: None
         return
     if isinstance(display, RichProgressBar):

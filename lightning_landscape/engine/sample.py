@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
@@ -13,9 +13,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.data import extract_batch_size
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, Sampler, SequentialSampler
 
 from lightning_landscape.engine._compat import before_batch_transfer, wrapped_sampler
+from lightning_landscape.engine.generators import seeded_generators
 from lightning_landscape.engine.guard import seed_rng
 from lightning_landscape.errors import ObjectiveError
 from lightning_landscape.sampling.subset import subset_indices
@@ -29,8 +30,9 @@ class Sample:
     The user's loader is not iterated, for that would disturb a training run in progress: a loader of our own goes over
     the same data set, with the same batch size, collate function and workers, in an order that the seed fixes. A
     sampler that chooses examples (`SubsetRandomSampler`, say) is respected, and so are a custom batch sampler and an
-    iterable data set, of which the first batches are taken as they come. Where the whole sample takes less than half of
-    the device's free memory it is kept there, otherwise in host memory.
+    iterable data set, of which the first batches are taken as they come. Generators that samplers, data set and
+    transformations keep for themselves start from the seed, too, and are put back. Where the whole sample takes less
+    than half of the device's free memory it is kept there, otherwise in host memory.
 
     Call inside a `Guard`: loading draws random numbers.
 
@@ -59,14 +61,16 @@ class Sample:
         device: torch.device,
     ) -> None:
         seed_rng(seed)
-        loader, self.dataset_size, limit = _fixed_loader(dataloader, examples, seed)
         batches: list[Any] = []
         self.sizes: list[int] = []
-        for batch in loader:
-            batches.append(batch)
-            self.sizes.append(extract_batch_size(batch))
-            if limit is not None and sum(self.sizes) >= limit:
-                break
+        own = (dataloader.dataset, dataloader.sampler, dataloader.batch_sampler, dataloader.collate_fn)
+        with seeded_generators(seed, *own):
+            loader, self.dataset_size, limit = _fixed_loader(dataloader, examples, seed)
+            for batch in loader:
+                batches.append(batch)
+                self.sizes.append(extract_batch_size(batch))
+                if limit is not None and sum(self.sizes) >= limit:
+                    break
         if not batches:
             raise ObjectiveError(
                 f"the data loader over {type(dataloader.dataset).__name__} yields no batch: "
@@ -76,6 +80,8 @@ class Sample:
         self.resident = _fits(batches, device)
         self._transfer = transfer
         self._batches = [transfer(batch) for batch in batches] if self.resident else batches
+        # Whether the step changes its batch; unknown before the first one.
+        self._changed: bool | None = None
 
     @property
     def examples(self) -> int:
@@ -87,9 +93,24 @@ class Sample:
         return len(self.sizes)
 
     def batches(self, count: int | None = None) -> Iterator[Any]:
-        """Iterate over the batches (the first `count` of them), on the device."""
+        """Iterate over the batches (the first `count` of them), on the device.
+
+        A step may take entries out of its batch or change tensors in place: the next point finds them as they were.
+        """
         for batch in islice(self._batches, count):
-            yield batch if self.resident else self._transfer(batch)
+            if not self.resident:
+                yield self._transfer(batch)
+                continue
+            lent: list[Tensor] = []
+
+            def lend(tensor: Tensor, lent: list[Tensor] = lent) -> Tensor:
+                # Copies cost time, so those whose steps leave tensors alone get them themselves after the first batch.
+                lent.append(tensor if self._changed is False else tensor.clone())
+                return lent[-1]
+
+            yield apply_to_collection(batch, Tensor, lend)
+            if self._changed is None:
+                self._changed = any(tensor._version > 0 for tensor in lent)
 
 
 def transfer_of(module: nn.Module, trainer: Trainer | None, device: torch.device) -> Callable[[Any], Any]:
@@ -130,18 +151,21 @@ def _fixed_loader(
         return DataLoader(dataset, batch_size=loader.batch_size, **common), None, _at_least_one(examples)
     if loader.batch_size is None:
         # The user forms the batches: a batch sampler of their own, or a data set that yields whole batches.
-        batching = (
-            {"sampler": loader.sampler} if loader.batch_sampler is None else {"batch_sampler": loader.batch_sampler}
-        )
-        size = {"batch_size": None} if loader.batch_sampler is None else {}
-        return DataLoader(dataset, **size, **batching, **common), len(dataset), _at_least_one(examples)
-    sampler = wrapped_sampler(loader.sampler)
-    if isinstance(sampler, SequentialSampler | RandomSampler | DistributedSampler):
-        indices = subset_indices(len(dataset), examples, seed).tolist()
-    else:
-        chosen = list(sampler)
-        indices = [chosen[position] for position in subset_indices(len(chosen), examples, seed)]
+        if loader.batch_sampler is not None:
+            mine = DataLoader(dataset, batch_sampler=loader.batch_sampler, **common)
+        else:
+            mine = DataLoader(dataset, batch_size=None, sampler=_indices(loader, None, seed), **common)
+        return mine, len(dataset), _at_least_one(examples)
+    indices = _indices(loader, examples, seed)
     return DataLoader(dataset, batch_size=loader.batch_size, sampler=indices, **common), len(dataset), None
+
+
+def _indices(loader: DataLoader[Any], count: int | None, seed: int) -> list[Any]:
+    sampler, dataset = wrapped_sampler(cast(Sampler[Any], loader.sampler)), cast(Sized, loader.dataset)
+    if isinstance(sampler, SequentialSampler | RandomSampler | DistributedSampler):
+        return list(subset_indices(len(dataset), count, seed).tolist())
+    chosen = list(sampler)
+    return [chosen[position] for position in subset_indices(len(chosen), count, seed)]
 
 
 def _at_least_one(examples: int | None) -> int | None:
@@ -156,7 +180,7 @@ def _digest(batches: list[Any]) -> str:
     def add(tensor: Tensor) -> None:
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         total.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        total.update(flat.view(torch.uint8).numpy())
+        total.update(flat.view(torch.uint8).numpy().data)
 
     apply_to_collection(batches, Tensor, add)
     return total.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +11,8 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+
+from lightning_landscape.engine.generators import snapshot_generator
 
 _CONTAINERS = (list, dict, set, deque, OrderedDict, defaultdict, Counter)
 # What belongs to the run, and not to the module.
@@ -133,23 +134,6 @@ class Snapshot:
             storages, clones = self._values.setdefault((tensor.device, tensor.dtype), ([], []))
             storages.append(storage)
             clones.append(values)
-
-
-def snapshot_generator(value: object) -> Restore | None:
-    """Return the function that puts a random-number generator back to its present state; None for anything else."""
-    if isinstance(value, torch.Generator):
-        state = value.get_state()
-        return lambda: value.set_state(state)
-    if isinstance(value, np.random.Generator):
-        bits, numbers = value.bit_generator, value.bit_generator.state
-        return lambda: setattr(bits, "state", numbers)
-    if isinstance(value, np.random.RandomState):
-        legacy = value.get_state()
-        return lambda: value.set_state(legacy)
-    if isinstance(value, random.Random):
-        stream = value.getstate()
-        return lambda: value.setstate(stream)
-    return None
 
 
 def _package_of(value: object) -> str:

@@ -156,6 +156,7 @@ def compute_surface(
             "step": objective.name,
             "batch_norm": batch_norm,
             "sample_seed": str(seed),
+            "autocast": _autocast(trainer),
         }
         _require_same_on_all_ranks(ranks, {**identity, "channels": ", ".join(names)})
         attributes = _attributes(slice_, samples, attrs or {})
@@ -272,6 +273,12 @@ def _require_same_on_all_ranks(ranks: Ranks, facts: dict[str, str]) -> None:
 
 def _axes(grid: Grid) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
     return grid.x_axis, grid.y_axis
+
+
+def _autocast(trainer: Trainer | None) -> str:
+    """The precision of the forward pass where it is another than that of the weights, which their digest knows."""
+    precision = str(trainer.precision_plugin.precision) if trainer is not None else ""
+    return precision if "mixed" in precision else "none"
 
 
 def _joint_digest(samples: Mapping[str, Sample]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,8 +14,16 @@ from PIL import Image
 
 from lightning_landscape.errors import RecordError
 from lightning_landscape.figures import style
-from lightning_landscape.figures.captions import axis_label, caption, channel_of, require_plane, title_of, unit_notes
-from lightning_landscape.figures.contours import colour_bar, draw_contours, mark_points, panel_size, proportion, scale_of
+from lightning_landscape.figures.captions import axis_label, caption, title_of, unit_notes
+from lightning_landscape.figures.channels import channel_of, require_plane
+from lightning_landscape.figures.contours import (
+    colour_bar,
+    draw_contours,
+    mark_points,
+    panel_size,
+    proportion,
+    scale_of,
+)
 from lightning_landscape.figures.surface3d import draw_surface
 from lightning_landscape.records.surface import Surface
 
@@ -45,7 +54,7 @@ def animate(
         The path of the file.
 
     Raises:
-        RecordError: if there is no surface, one is over a line or lacks the channel, or the path does not end in ".gif".
+        RecordError: if there is no surface, one is over a line or lacks the channel, or the path is no ".gif".
     """
     path = pathlib.Path(path)
     if path.suffix.lower() != ".gif":
@@ -64,11 +73,13 @@ def animate(
     flat = not three_d
     size = panel_size(proportion(x, y)[0]) if flat else (5.6, 4.9)
     inches = size[0] + 2.2
-    captions = [caption({"": s}, [n], [*unit_notes(s), "one scale for all frames"]) for s, n in zip(frames, names, strict=True)]
+    captions = [
+        caption({"": s}, [n], [*unit_notes(s), "one scale for all frames"]) for s, n in zip(frames, names, strict=True)
+    ]
     captions = [style.wrap(c, inches - 2 * style.MARGIN, style.CAPTION_SIZE) for c in captions]
     tallest = max(c.count("\n") for c in captions)
     figure = style.new_figure(inches, size[1] + 1.15 + 0.155 * (tallest + 1), layout=None)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     height = float(figure.get_size_inches()[1])
     pictures = []
     for heading, surface, name, text in zip(headings, frames, names, captions, strict=True):
@@ -77,7 +88,7 @@ def animate(
         bottom, _ = style.place_texts(figure, f"{title_of(surface, name)}: {heading}", text)
         bottom += 0.6 / height if flat else 0.1 / height
         box = ((0.85 if flat else 0.0) / inches, bottom, size[0] / inches, size[1] / height)
-        axes = figure.add_axes(box, projection=None if flat else "3d")
+        axes: Any = figure.add_axes(box, projection=None if flat else "3d")
         if flat:
             mappable = draw_contours(axes, surface, name, scale, filled=True)
             mark_points(axes, surface, name)

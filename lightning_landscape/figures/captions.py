@@ -2,135 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from lightning_landscape.errors import RecordError
 from lightning_landscape.figures import style
+from lightning_landscape.figures.channels import Gaps, centre_index, drawn_values, gaps, quantity_of, split_of
 from lightning_landscape.figures.scale import number
 from lightning_landscape.records.surface import Surface
 
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 _SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
-_SCORES = {"acc", "acc1", "acc5", "top1", "top5", "accuracy", "f1", "auc", "auroc", "precision", "recall", "iou", "dice"}
-
-
-@dataclass(frozen=True)
-class Gaps:
-    """Points without a value to draw.
-
-    Attributes:
-        not_finite: computed, with NaN or infinity as the result.
-        not_computed: not computed yet.
-    """
-
-    not_finite: NDArray[np.bool_]
-    not_computed: NDArray[np.bool_]
-
-    @property
-    def any(self) -> NDArray[np.bool_]:
-        """Points of either kind."""
-        return self.not_finite | self.not_computed
-
-
-def gaps(surface: Surface, channel: str) -> Gaps:
-    """Find the points of a channel that have no value.
-
-    Args:
-        surface: the record.
-        channel: one of its channels.
-
-    Returns:
-        Masks of the surface's shape.
-    """
-    done = np.asarray(surface.done, dtype=bool)
-    return Gaps(done & ~np.isfinite(surface[channel]), ~done)
-
-
-def drawn_values(surface: Surface, channel: str) -> NDArray[np.float64]:
-    """A copy of a channel with NaN wherever there is nothing to draw: not finite or not computed."""
-    values = np.array(surface[channel], dtype=np.float64)
-    values[gaps(surface, channel).any] = np.nan
-    return values
-
-
-def channel_of(surface: Surface, channel: str | None) -> str:
-    """The channel to draw: the one asked for, or the surface's loss."""
-    if channel is None:
-        return surface.loss_name
-    surface[channel]  # an unknown name is refused here, with the names there are
-    return channel
-
-
-def require_plane(surface: Surface, what: str) -> NDArray[np.float64]:
-    """The y axis of a surface over a plane.
-
-    Args:
-        surface: the record.
-        what: the function that needs it, for the message.
-
-    Returns:
-        The axis.
-
-    Raises:
-        RecordError: if the surface is over a line or has fewer than 2 x 2 points.
-    """
-    if surface.y is None:
-        raise RecordError(f"{what} draws surfaces over a plane; this one is over a line: use plot_curves")
-    if min(len(surface.x), len(surface.y)) < 2:
-        raise RecordError(f"{what} needs at least 2 x 2 points, found {len(surface.y)} x {len(surface.x)}")
-    return surface.y
-
-
-def split_of(name: str) -> str:
-    """Which data a channel was measured on, by its name.
-
-    Args:
-        name: a channel's name.
-
-    Returns:
-        "train", "val", "test", or "" where the name does not say.
-
-    Examples:
-        >>> split_of("train/loss"), split_of("val_accuracy"), split_of("loss")
-        ('train', 'val', '')
-    """
-    return next((_SPLITS[t] for t in _tokens(name) if t in _SPLITS), "")
-
-
-def quantity_of(name: str) -> str:
-    """What a channel measures, by its name without the split.
-
-    Examples:
-        >>> quantity_of("train/loss"), quantity_of("val_acc"), quantity_of("test")
-        ('loss', 'accuracy', 'test')
-    """
-    rest = [t for t in _tokens(name) if t not in _SPLITS]
-    return " ".join("accuracy" if t == "acc" else t for t in rest) or name
-
-
-def is_score(name: str) -> bool:
-    """Whether a channel is an accuracy or the like: larger is better, and never drawn on a logarithmic scale unasked."""
-    return any(t in _SCORES for t in _tokens(name))
-
-
-def is_loss(name: str) -> bool:
-    """Whether a channel's name says that it is a loss."""
-    return any(t in {"loss", "nll", "ce"} or t.endswith("loss") for t in _tokens(name))
 
 
 def axis_label(surface: Surface, axis: Literal["x", "y"], *, short: bool = False) -> str:
@@ -215,16 +99,19 @@ def title_of(surface: Surface, *channels: str) -> str:
     return f"{name[:1].upper()}{name[1:]} {place}"
 
 
-def centre_index(surface: Surface) -> tuple[int, ...] | None:
-    """Index of the grid's point at the origin, or None where the grid has none within a thousandth of a step."""
-    index: list[int] = []
-    for axis in (surface.x,) if surface.y is None else (surface.y, surface.x):
-        nearest = int(np.argmin(np.abs(axis)))
-        step = abs(float(axis[-1] - axis[0])) / max(len(axis) - 1, 1)
-        if abs(float(axis[nearest])) > 1e-3 * step:
-            return None
-        index.append(nearest)
-    return tuple(index)
+def title_of_several(names: Sequence[str], channels: Sequence[str]) -> str:
+    """A title for surfaces side by side.
+
+    Examples:
+        >>> title_of_several(["A", "B", "C"], ["train/loss"] * 3)
+        'Training loss of A, B and C'
+    """
+    quantities, splits = ({f(c) for c in channels} for f in (quantity_of, split_of))
+    name = quantities.pop() if len(quantities) == 1 else "loss"
+    if len(splits) == 1 and (split := splits.pop()) and split != name:
+        name = f"{_SPLIT_NAMES[split]} {name}"
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{name[:1].upper()}{name[1:]} of {listed}"
 
 
 def origin_name(surface: Surface) -> str:
@@ -320,10 +207,6 @@ def percent(share: float) -> str:
     return f"{value:.0f} %" if value >= 9.95 else f"{value:.2g} %"
 
 
-def _tokens(name: str) -> list[str]:
-    return [t for t in re.split(r"[^a-z0-9]+", name.lower()) if t]
-
-
 def _entry(surface: Surface, key: str, index: int) -> float | None:
     values: Any = surface.attrs.get(key)
     try:
@@ -357,7 +240,8 @@ def _centre(surface: Surface, channel: str) -> str:
     median = "" if errors is None else number(float(np.median(errors[np.isfinite(errors)])), 2)
     if index is None or not np.isfinite(values[index]):
         return f"standard error {median} (median over the grid)" if median else ""
-    words = f"{channel} at the centre {number(float(values[index]))}"
+    place = "first network" if surface.attrs.get("kind") in {"between", "through"} else "centre"
+    words = f"{channel} at the {place} {number(float(values[index]))}"
     if errors is None:
         return words
     own = float(errors[index])
@@ -403,7 +287,8 @@ def _residual(surface: Surface) -> str:
     if path is None or not len(path.residual) or not np.isfinite(path.residual).any():
         return ""
     worst = int(np.nanargmax(path.residual))
-    words = f"checkpoints lie up to {number(float(path.residual[worst]), 3)} off the {'line' if surface.dim == 1 else 'plane'}"
+    off = number(float(path.residual[worst]), 3)
+    words = f"checkpoints lie up to {off} off the {'line' if surface.dim == 1 else 'plane'}"
     distance = float(path.distance_from_origin[worst])
     if distance > 0:
         words += f", {percent(float(path.residual[worst]) / distance)} of that one's distance {number(distance, 3)}"

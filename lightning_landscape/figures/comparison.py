@@ -6,19 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from lightning_landscape.errors import RecordError
 from lightning_landscape.figures import style
-from lightning_landscape.figures.captions import (
-    axis_label,
-    caption,
-    channel_of,
-    gap_handles,
-    gaps,
-    is_score,
-    require_plane,
-    unit_notes,
-)
+from lightning_landscape.figures.captions import axis_label, caption, gap_handles, title_of_several, unit_notes
+from lightning_landscape.figures.channels import channel_of, gaps, require_plane
 from lightning_landscape.figures.contours import (
     colour_bar,
     draw_contours,
@@ -72,8 +65,7 @@ def plot_comparison(
     marks = "circle: start of training, star: end" if first.path is not None else "cross: trained weights"
     notes = [*unit_notes(first), *scale_notes(scale, label, log=log)]
     notes += ["one scale for all"] * (len(surfaces) > 1) + [marks] * (not three_d)
-    title = "Accuracy" if all(is_score(n) for n in names) else "Loss"
-    texts = f"{title} of {_listed(list(surfaces))}", caption(surfaces, names, notes)
+    texts = title_of_several(list(surfaces), names), caption(surfaces, names, notes)
     draw = _landscapes if three_d else _contours
     return draw(surfaces, names, scale, label, texts)
 
@@ -90,7 +82,7 @@ def _contours(
     for spare in panels[len(surfaces) :]:
         spare.remove()
     panels = panels[: len(surfaces)]
-    missing = {}
+    missing: dict[str, Patch] = {}
     for position, (panel, (name, surface), channel) in enumerate(zip(panels, surfaces.items(), names, strict=True)):
         mappable = draw_contours(panel, surface, channel, scale, filled=True)
         if surface.path is not None and surface.path.dim == 2:
@@ -130,9 +122,7 @@ def _landscapes(
         panel = figure.add_axes((*corner, (side - 0.1) / width, height - head / whole), projection="3d")
         mappable = draw_surface(panel, surface, channel, scale)
         style.set_panel_title(panel, name, side - 0.4)
-    place = figure.add_axes(
-        (columns * side / width, bottom + 0.2 * (top - bottom), 0.15 / width, 0.6 * (top - bottom))
-    )
+    place = figure.add_axes((columns * side / width, bottom + 0.2 * (top - bottom), 0.15 / width, 0.6 * (top - bottom)))
     colour_bar(figure, mappable, place, scale, label)
     return figure
 
@@ -141,7 +131,3 @@ def _arrangement(count: int) -> tuple[int, int]:
     """Rows and columns for so many panels: up to three side by side, four two by two."""
     columns = count if count <= 3 else 2 if count == 4 else 3 if count <= 9 else 4
     return math.ceil(count / columns), columns
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

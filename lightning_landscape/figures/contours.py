@@ -14,19 +14,15 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from lightning_landscape.figures import style
-from lightning_landscape.figures.captions import (
+from lightning_landscape.figures.captions import axis_label, caption, gap_handles, origin_name, title_of
+from lightning_landscape.figures.channels import (
     Gaps,
-    axis_label,
-    caption,
     centre_index,
     channel_of,
     drawn_values,
-    gap_handles,
     gaps,
     is_score,
-    origin_name,
     require_plane,
-    title_of,
 )
 from lightning_landscape.figures.scale import Scale, distinct_labels, number
 from lightning_landscape.records.surface import Surface
@@ -151,7 +147,7 @@ def draw_contours(axes: Any, surface: Surface, channel: str, scale: Scale, *, fi
     levels = [v for v in scale.drawn_levels if span[0] < scale.forward(v) < span[1]]
     if drawable and levels:
         marks = scale.forward(levels)
-        tones = [_tone(mappable, mark) if filled else mappable.to_rgba(mark) for mark in marks]
+        tones = [_tone(tone) if filled else tone for tone in map(tuple, mappable.to_rgba(marks))]
         lines = axes.contour(
             surface.x,
             y,
@@ -186,7 +182,7 @@ def colour_bar(figure: Figure, mappable: ScalarMappable, place: Any, scale: Scal
     bar.ax.tick_params(labelsize=style.TICK_SIZE, labelcolor=style.INK, color=style.MUTED, width=0.8, length=3)
     words = f"{channel} ({scale.words()})" if scale.words() else channel
     bar.set_label(words, fontsize=style.LABEL_SIZE, color=style.INK, parse_math=False)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def mark_points(axes: Any, surface: Surface, channel: str) -> list[Line2D]:
@@ -194,7 +190,7 @@ def mark_points(axes: Any, surface: Surface, channel: str) -> list[Line2D]:
     y = require_plane(surface, "mark_points")
     values = drawn_values(surface, channel)
     centre = centre_index(surface)
-    halo = [patheffects.withStroke(linewidth=3.2, foreground="white")]
+    halo: list[patheffects.AbstractPathEffect] = [patheffects.withStroke(linewidth=3.2, foreground="white")]
     marks: list[Line2D] = []
     if surface.x[0] <= 0 <= surface.x[-1] and y[0] <= 0 <= y[-1]:
         value = "" if centre is None or not np.isfinite(values[centre]) else f": {number(float(values[centre]))}"
@@ -246,9 +242,7 @@ def _masked_cells(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask[:-1, :-1] | mask[1:, :-1] | mask[:-1, 1:] | mask[1:, 1:]
 
 
-def _draw_gaps(
-    axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], found: Gaps, mask: NDArray[np.bool_]
-) -> None:
+def _draw_gaps(axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], found: Gaps, mask: NDArray[np.bool_]) -> None:
     """Grey for every cell that no contour is drawn in, hatched where a value is not finite."""
     empty = _masked_cells(mask)
     hatched = empty & ~_masked_cells(found.not_computed)
@@ -278,8 +272,8 @@ def _rows(x: NDArray[np.float64], y: NDArray[np.float64], cells: NDArray[np.bool
     return rectangles
 
 
-def _tone(mappable: ScalarMappable, height: float) -> tuple[float, float, float, float]:
+def _tone(colour: tuple[float, ...]) -> tuple[float, ...]:
     """White on dark colours, dark on bright ones."""
-    red, green, blue, _ = mappable.to_rgba(height)
+    red, green, blue, _ = colour
     bright = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45
     return (0.08, 0.09, 0.11, 0.85) if bright else (1.0, 1.0, 1.0, 0.85)

@@ -13,19 +13,15 @@ from numpy.typing import NDArray
 
 from lightning_landscape.errors import RecordError
 from lightning_landscape.figures import style
-from lightning_landscape.figures.captions import (
-    axis_label,
-    caption,
+from lightning_landscape.figures.captions import axis_label, caption, gap_handles, origin_name, title_of
+from lightning_landscape.figures.channels import (
     channel_of,
     drawn_values,
-    gap_handles,
     gaps,
     is_loss,
     is_score,
-    origin_name,
     quantity_of,
     split_of,
-    title_of,
 )
 from lightning_landscape.figures.scale import Scale, distinct_labels, number
 from lightning_landscape.records.surface import Surface
@@ -245,16 +241,14 @@ def _marks(panels: Sequence[Any], surface: Surface) -> None:
                 )
 
 
-def _draw_gaps(
-    panels: Sequence[Any], curves: Mapping[str, Surface], drawn: Mapping[str, Sequence[str]]
-) -> list[Patch]:
+def _draw_gaps(panels: Sequence[Any], curves: Mapping[str, Surface], drawn: Mapping[str, Sequence[str]]) -> list[Patch]:
     """Shade the stretches where a curve has no value; one legend entry for each kind."""
     handles: dict[str, Patch] = {}
     for name, surface in curves.items():
         for channel in drawn[name]:
             found = gaps(surface, channel)
             for handle in gap_handles(found):
-                handles[handle.get_label()] = handle
+                handles[str(handle.get_label())] = handle
             edges = np.concatenate([surface.x[:1], (surface.x[:-1] + surface.x[1:]) / 2, surface.x[-1:]])
             for mask, hatch in ((found.not_computed, None), (found.not_finite, "////")):
                 turns = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))

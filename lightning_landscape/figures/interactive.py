@@ -18,24 +18,14 @@ from plotly.io import to_json
 
 from lightning_landscape.errors import RecordError
 from lightning_landscape.figures import page, style
-from lightning_landscape.figures.captions import (
-    axis_label,
-    caption,
-    channel_of,
-    drawn_values,
-    gaps,
-    is_score,
-    require_plane,
-    statements,
-    title_of,
-    unit_notes,
-)
+from lightning_landscape.figures.captions import axis_label, caption, statements, title_of, title_of_several, unit_notes
+from lightning_landscape.figures.channels import channel_of, drawn_values, gaps, is_score, require_plane
 from lightning_landscape.figures.contours import proportion, scale_notes, scale_of
-from lightning_landscape.figures.scale import Scale, distinct_labels, number
+from lightning_landscape.figures.scale import distinct_labels, number
 from lightning_landscape.records.surface import Surface
 
 _FONT = {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "color": style.INK, "size": 12}
-_CAMERA = {"eye": {"x": 1.0, "y": -1.4, "z": 0.92}, "center": {"x": 0, "y": 0, "z": -0.1}}
+_CAMERA = {"eye": {"x": 1.06, "y": -1.48, "z": 0.97}, "center": {"x": 0, "y": 0, "z": -0.1}}
 # Nothing on a page may reach out: Plotly's own default offers to send the data to its maker's server.
 _CONFIG = {
     "displaylogo": False,
@@ -82,7 +72,7 @@ def interactive_surface(
     for k, (key, scene) in enumerate(zip(keys, scenes, strict=True)):
         layout[key] = {**scene, "domain": {"x": [k / columns, (k + 0.97) / columns], "y": [0, 1]}}
         figure.data[k].scene = key
-    title = title_of(next(iter(surfaces.values())), names[0]) if columns == 1 else f"Loss of {', '.join(surfaces)}"
+    title = _title(surfaces, names)
     lines = caption(surfaces, names, [*unit_notes(next(iter(surfaces.values()))), *_gap_notes(surfaces, names)])
     layout["title"] = {
         "text": html.escape(title, quote=False),
@@ -142,8 +132,7 @@ def write_html(
         RecordError: if there is no surface, or one is over a line, smaller than 2 x 2 points, or lacks the channel.
     """
     surfaces, names = _surfaces(surface, channel)
-    first = next(iter(surfaces.values()))
-    title = title_of(first, names[0]) if len(surfaces) == 1 else f"Loss of {', '.join(surfaces)}"
+    title = _title(surfaces, names)
     body = surfaces_html(surfaces, channel, log=log, zmax=zmax)
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +163,7 @@ def surfaces_html(
     parts = []
     if len(modes) > 1:
         choices = "".join(
-            f'<button type="button" data-mode="{k}" aria-pressed="{"false" if k else "true"}">{html.escape(label)}</button>'
+            f'<button type="button" data-mode="{k}" aria-pressed="{str(not k).lower()}">{html.escape(label)}</button>'
             for k, label in enumerate(modes)
         )
         parts.append(f'<div class="modes" role="group" aria-label="Scale of the heights">{choices}</div>')
@@ -188,7 +177,8 @@ def surfaces_html(
             {"restyle": mode["restyle"], "relayout": _relayout(mode, ["scene"])}
             for mode in (_of_one(m, k) for m in modes.values())
         ]
-        data = f'{{"figure":{to_json(figure, engine="json")},"modes":{json.dumps(_plain(each))},"config":{json.dumps(_CONFIG)}}}'
+        drawing = to_json(figure, engine="json")
+        data = f'{{"figure":{drawing},"modes":{json.dumps(_plain(each))},"config":{json.dumps(_CONFIG)}}}'
         described = f"{names[k]} of {name or 'the network'}, as a landscape in three dimensions. "
         described += ". ".join(statements(surface, names[k]).values())
         parts.append(
@@ -206,15 +196,18 @@ def surfaces_html(
     return "\n".join(parts)
 
 
-def _surfaces(
-    surface: Surface | Mapping[str, Surface], channel: str | None
-) -> tuple[dict[str, Surface], list[str]]:
+def _surfaces(surface: Surface | Mapping[str, Surface], channel: str | None) -> tuple[dict[str, Surface], list[str]]:
     surfaces = {"": surface} if isinstance(surface, Surface) else dict(surface)
     if not surfaces:
         raise RecordError("no surface was given to draw")
     for one in surfaces.values():
         require_plane(one, "interactive_surface")
     return surfaces, [channel_of(s, channel) for s in surfaces.values()]
+
+
+def _title(surfaces: Mapping[str, Surface], names: Sequence[str]) -> str:
+    (first, *others) = surfaces.values()
+    return title_of_several(list(surfaces), names) if others else title_of(first, names[0])
 
 
 def _modes(
@@ -235,12 +228,16 @@ def _modes(
     modes = {}
     for label, scale in scales.items():
         ceiling = scale.high if scale.clipped else np.inf
-        heights = [_rounded(scale.forward(np.minimum(drawn_values(s, n), ceiling))) for s, n in zip(every, names, strict=True)]
+        heights = [
+            _rounded(scale.forward(np.minimum(drawn_values(s, n), ceiling))) for s, n in zip(every, names, strict=True)
+        ]
+        span = scale.limits[1] - scale.limits[0]
         axis = {"tickvals": scale.forward(scale.ticks).tolist(), "ticktext": distinct_labels(scale.ticks)}
         modes[label] = {
             "scale": scale,
             "restyle": {"z": heights, "cmin": scale.limits[0], "cmax": scale.limits[1]},
-            "axis": {**axis, "range": list(scale.limits)},
+            # A little room above and below: what lies on the limit itself would flicker.
+            "axis": {**axis, "range": [scale.limits[0] - 0.02 * span, scale.limits[1] + 0.02 * span]},
         }
     return modes
 
@@ -267,8 +264,10 @@ def _traces(surfaces: Mapping[str, Surface], names: Sequence[str]) -> list[go.Su
         go.Surface(
             x=surface.x,
             y=require_plane(surface, "interactive_surface"),
-            text=[[number(v) for v in row] for row in surface[channel].tolist()],
-            hovertemplate=f"x %{{x:.4g}}<br>y %{{y:.4g}}<br>{html.escape(channel, quote=False)} %{{text}}<extra></extra>",
+            # No hovertemplate: Plotly looks a surface's %{text} and %{customdata} up with x and y exchanged.
+            text=_labels(surface, channel),
+            hoverinfo="x+y+text",
+            hoverlabel={"bgcolor": "white", "bordercolor": style.RULE, "font": {"color": style.INK}},
             name=html.escape(name, quote=False),
             colorscale=scale,
             showscale=False,
@@ -281,8 +280,20 @@ def _traces(surfaces: Mapping[str, Surface], names: Sequence[str]) -> list[go.Su
     ]
 
 
+def _labels(surface: Surface, channel: str) -> NDArray[np.str_]:
+    """What is shown on pointing at each point: the channel and its value."""
+    name = html.escape(channel, quote=False)
+    return np.array([[f"{name} {number(v)}" for v in row] for row in surface[channel].tolist()])
+
+
 def _scenes(surfaces: Mapping[str, Surface]) -> list[dict[str, Any]]:
-    common = {"gridcolor": style.RULE, "showbackground": False, "zeroline": False, "linecolor": style.MUTED}
+    common = {
+        "gridcolor": style.RULE,
+        "showbackground": False,
+        "zeroline": False,
+        "linecolor": style.MUTED,
+        "tickangle": 0,
+    }
     scenes = []
     for surface in surfaces.values():
         y = require_plane(surface, "interactive_surface")

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 STYLE = """
 :root { color-scheme: light; --ink: #1d2127; --muted: #59616d; --rule: #dde1e6; --soft: #f6f7f9; --accent: #0b64a8; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2.5rem clamp(1rem, 4vw, 3rem) 4rem; max-width: 82rem; color: var(--ink); background: #fff;
+body { margin: 0 auto; padding: 2.5rem clamp(1rem, 4vw, 3rem) 4rem; max-width: 82rem; color: var(--ink);
+  background: #fff;
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: clamp(1.6rem, 3.2vw, 2.3rem); line-height: 1.2; margin: 0 0 .75rem; letter-spacing: -.015em; }
-h2 { font-size: 1.35rem; line-height: 1.3; margin: 3rem 0 .35rem; padding-top: 1.1rem; border-top: 1px solid var(--rule);
-  letter-spacing: -.01em; }
+h2 { font-size: 1.35rem; line-height: 1.3; margin: 3rem 0 .35rem; padding-top: 1.1rem;
+  border-top: 1px solid var(--rule); letter-spacing: -.01em; }
 h3 { font-size: 1rem; margin: 0 0 .35rem; }
 p { max-width: 46rem; margin: .35rem 0 1rem; }
 a { color: var(--accent); text-underline-offset: .15em; }
@@ -31,12 +32,12 @@ a:focus-visible, button:focus-visible, summary:focus-visible { outline: 2px soli
 figure { margin: 0; min-width: 0; }
 .card { border: 1px solid var(--rule); border-radius: 8px; padding: .9rem 1rem; background: #fff; }
 figure img { display: block; width: 100%; height: auto; margin: 0 auto; }
-.landscape { width: 100%; height: clamp(20rem, 36vw, 30rem); }
-.grid > .card:only-child .landscape { height: clamp(22rem, 52vw, 42rem); }
-.modes { display: inline-flex; flex-wrap: wrap; margin: .25rem 0 1rem; border: 1px solid var(--rule); border-radius: 6px;
-  overflow: hidden; }
-.modes button { font: inherit; font-size: .875rem; padding: .35rem .9rem; border: 0; background: #fff; color: var(--ink);
-  cursor: pointer; }
+.landscape { width: 100%; aspect-ratio: 1.15; overflow: hidden; }
+.grid > .card:only-child .landscape { aspect-ratio: auto; height: clamp(20rem, 52vw, 42rem); }
+.modes { display: inline-flex; flex-wrap: wrap; margin: .25rem 0 1rem; border: 1px solid var(--rule);
+  border-radius: 6px; overflow: hidden; }
+.modes button { font: inherit; font-size: .875rem; padding: .35rem .9rem; border: 0; background: #fff;
+  color: var(--ink); cursor: pointer; }
 .modes button + button { border-left: 1px solid var(--rule); }
 .modes button[aria-pressed="true"] { background: var(--ink); color: #fff; }
 .scroll { overflow-x: auto; }
@@ -44,12 +45,14 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 caption { text-align: left; font-weight: 600; padding-bottom: .35rem; }
 th, td { padding: .4rem .9rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--rule); }
 thead th { border-bottom: 1.5px solid var(--ink); vertical-align: bottom; }
+td { max-width: 24rem; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tbody th { font-weight: 500; min-width: 14rem; }
 tbody th small { display: block; font-weight: 400; color: var(--muted); max-width: 26rem; line-height: 1.35; }
 tbody tr:last-child > * { border-bottom-color: var(--ink); }
 summary { cursor: pointer; font-weight: 600; }
-pre { background: var(--soft); padding: 1rem; border-radius: 6px; overflow-x: auto; font-size: .82rem; line-height: 1.45; }
+pre { background: var(--soft); padding: 1rem; border-radius: 6px; overflow-x: auto; font-size: .82rem;
+  line-height: 1.45; }
 ul { padding-left: 1.2rem; max-width: 60rem; }
 .print { display: none; }
 @media print {
@@ -127,11 +130,11 @@ def document(title: str, body: str, *, plotly: bool) -> str:
 
 
 def safe_json(text: str) -> str:
-    """JSON that may stand inside of a script element, whatever its strings hold.
+    r"""JSON that may stand inside of a script element, whatever its strings hold.
 
     Examples:
         >>> safe_json('"</script>"')
-        '"\\\\u003c/script>"'
+        '"\\u003c/script>"'
     """
     return text.replace("<", "\\u003c")
 

@@ -30,6 +30,7 @@ _GUIDE = (
     "loss of the checkpoint. Differences smaller than a few standard errors are noise of the sample. Losses that are "
     "not finite, or not computed, are left blank."
 )
+_NONE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,11 @@ def _surfaces_table(caption: str, surfaces: Mapping[str, Surface]) -> str:
         ("loss at the centre", "", lambda m: _cell(m.centre)),
         ("least loss", "", lambda m: _cell(m.minimum)),
         ("largest loss", "", lambda m: _cell(m.maximum)),
-        ("share not convex", "of the interior points, curving downwards in some direction", lambda m: _share(m.nonconvex_share)),
+        (
+            "share not convex",
+            "of the interior points, curving downwards in some direction",
+            lambda m: _share(m.nonconvex_share),
+        ),
         ("roughness", "ups and downs beyond one valley; 0 for a convex slice", lambda m: _cell(round(m.roughness, 3))),
         ("share above initialisation", "near 100 %: shattered", lambda m: _share(m.share_above_initial)),
         ("share finite", "of the computed points", lambda m: _share(m.finite_share)),
@@ -257,13 +262,14 @@ def _described(surfaces: Mapping[str, Surface]) -> str:
     parts = []
     for name, surface in surfaces.items():
         found = measure(surface)
-        parts.append(f"{name}: {found.channel} from {_cell(found.minimum)} to {_cell(found.maximum)}, {_cell(found.centre)} at the centre")
+        least, largest, centre = map(_cell, (found.minimum, found.maximum, found.centre))
+        parts.append(f"{name}: {found.channel} from {least} to {largest}, {centre} at the centre")
     return "; ".join(parts)
 
 
 def _cell(value: float | None, digits: int = 4) -> str:
-    return "" if value is None else "–" if math.isnan(value) else number(value, digits)
+    return "" if value is None else _NONE if math.isnan(value) else number(value, digits)
 
 
 def _share(value: float | None) -> str:
-    return "" if value is None else "–" if math.isnan(value) else percent(value)
+    return "" if value is None else _NONE if math.isnan(value) else percent(value)

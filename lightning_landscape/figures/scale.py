@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -151,9 +152,7 @@ class Scale:
         return [-v for v in reversed(negative)] + [0.0] * (self.low < 0 < self.high) + positive
 
 
-def _kind(
-    finite: Array, low: float, high: float, log: bool | None
-) -> tuple[Literal["linear", "log", "symlog"], float]:
+def _kind(finite: Array, low: float, high: float, log: bool | None) -> tuple[Literal["linear", "log", "symlog"], float]:
     if log is False or high <= low:
         return "linear", 1.0
     if low > 0:
@@ -173,7 +172,9 @@ def _decade_levels(low: float, high: float) -> list[float]:
         [float(f"{m}e{e}") for e in range(first, last + 1) for m in digits]
         for digits in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
     ]
-    series += [[float(f"1e{e}") for e in range(first, last + 1) if e % step == 0] for step in (2, 3, 5, 10, 20, 50, 100)]
+    series += [
+        [float(f"1e{e}") for e in range(first, last + 1) if e % step == 0] for step in (2, 3, 5, 10, 20, 50, 100)
+    ]
     for candidates in series:
         inside = [v for v in candidates if low < v < high]
         if len(inside) <= 11:
@@ -222,11 +223,10 @@ def distinct_labels(values: Iterable[float]) -> list[str]:
         ['0.5000001', '0.5000002']
     """
     wanted = [float(v) for v in values]
-    gaps = [b - a for a, b in zip(wanted[:-1], wanted[1:], strict=True)]
-    near = [
-        min([g for g in (gaps[i - 1] if i else math.inf, gaps[i] if i < len(gaps) else math.inf)] + [math.inf])
-        for i in range(len(wanted))
-    ]
+    if not wanted:
+        return []
+    gaps = [math.inf, *(b - a for a, b in itertools.pairwise(wanted)), math.inf]
+    near = [min(pair) for pair in itertools.pairwise(gaps)]
     labels = []
     for value, spacing in zip(wanted, near, strict=True):
         tolerance = 0.01 * spacing if math.isfinite(spacing) else 0.001 * abs(value)

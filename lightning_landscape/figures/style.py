@@ -1,4 +1,4 @@
-"""The look of every figure: colours, type sizes and line breaking, set on the artists and never in Matplotlib's globals."""
+"""The look of every figure: colours, type sizes, line breaking; set on artists, never in Matplotlib's globals."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def text_width(text: str, size: float, *, weight: str = "normal") -> float:
 
 
 def wrap(text: str, inches: float, size: float, *, weight: str = "normal") -> str:
-    """Break a text into lines that are no wider than `inches`, measured with the font that draws them.
+    r"""Break a text into lines that are no wider than `inches`, measured with the font that draws them.
 
     Breaks are made at spaces; a word that is wider than a line is cut.
 
@@ -125,7 +125,7 @@ def wrap(text: str, inches: float, size: float, *, weight: str = "normal") -> st
         >>> wrap("one two", 10.0, 8.0)
         'one two'
         >>> wrap("one two", 0.3, 8.0)
-        'one\\ntwo'
+        'one\ntwo'
     """
     lines: list[str] = []
     for paragraph in text.split("\n"):
@@ -139,7 +139,11 @@ def wrap(text: str, inches: float, size: float, *, weight: str = "normal") -> st
             if line:
                 lines.append(line)
             while text_width(word, size, weight=weight) > inches and len(word) > 1:
-                end = next(n for n in range(len(word) - 1, 0, -1) if n == 1 or text_width(word[:n], size, weight=weight) <= inches)
+                end = next(
+                    n
+                    for n in range(len(word) - 1, 0, -1)
+                    if n == 1 or text_width(word[:n], size, weight=weight) <= inches
+                )
                 lines.append(word[:end])
                 word = word[end:]
             line = word
@@ -213,7 +217,8 @@ def label_axes(axes: Any, x: str, y: str, size: tuple[float, float]) -> None:
     """
     for text, inches, write in ((x, size[0], axes.set_xlabel), (y, size[1], axes.set_ylabel)):
         fits = text_width(text, LABEL_SIZE) <= inches
-        lines = text if fits else wrap(text.replace(": ", "\n"), inches, LABEL_SIZE)
+        broken = text.replace(": ", "\n") if ": " in text else text.replace(" (", "\n(")
+        lines = text if fits else wrap(broken, inches, LABEL_SIZE)
         write(lines, fontsize=LABEL_SIZE, color=INK, parse_math=False)
 
 
@@ -230,8 +235,7 @@ def legend_below(axes: Axes, handles: Sequence[Any], inches: float) -> Legend | 
     """
     if not handles:
         return None
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    figure = axes.figure
     widest = max(text_width(str(h.get_label()), TICK_SIZE) for h in handles) + 0.62
     rows = math.ceil(len(handles) / max(int(inches / widest), 1))
     columns = math.ceil(len(handles) / rows)

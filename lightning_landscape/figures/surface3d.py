@@ -14,17 +14,8 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from numpy.typing import NDArray
 
 from lightning_landscape.figures import style
-from lightning_landscape.figures.captions import (
-    axis_label,
-    caption,
-    channel_of,
-    drawn_values,
-    gaps,
-    is_score,
-    require_plane,
-    title_of,
-    unit_notes,
-)
+from lightning_landscape.figures.captions import axis_label, caption, title_of, unit_notes
+from lightning_landscape.figures.channels import channel_of, drawn_values, gaps, is_score, require_plane
 from lightning_landscape.figures.contours import colour_bar, proportion, scale_notes, scale_of
 from lightning_landscape.figures.scale import Scale, distinct_labels, number
 from lightning_landscape.records.surface import Surface
@@ -72,7 +63,7 @@ def plot_surface(
     bottom += 0.12 / 6.4
     labels = max(style.text_width(text, style.TICK_SIZE) for text in distinct_labels(scale.ticks))
     right = 1 - (0.62 + labels) / 7.6  # the colour bar's place; the vertical axis has the same labels
-    axes = figure.add_axes((0.0, bottom, right - max(0.0, labels - 0.25) / 7.6, top - bottom), projection="3d")
+    axes: Any = figure.add_axes((0.0, bottom, right - max(0.0, labels - 0.25) / 7.6, top - bottom), projection="3d")
     mappable = draw_surface(axes, surface, name, scale)
     if labels > 0.6:
         axes.set_zticklabels([])  # too long to stand twice: the colour bar has them
@@ -133,7 +124,7 @@ def _cells(x: Array, y: Array, heights: Array) -> Array:
     """Corners [cells, 4, 3] of the mesh's cells, those with a missing corner left out."""
     mesh = np.stack([*np.meshgrid(x, y), heights], axis=-1)
     corners = np.stack([mesh[:-1, :-1], mesh[:-1, 1:], mesh[1:, 1:], mesh[1:, :-1]], axis=2).reshape(-1, 4, 3)
-    return corners[np.isfinite(corners).all(axis=(1, 2))]
+    return np.asarray(corners[np.isfinite(corners).all(axis=(1, 2))])
 
 
 def _subdivided(corners: Array, times: int) -> Array:

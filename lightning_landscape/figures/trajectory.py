@@ -12,16 +12,8 @@ from numpy.typing import NDArray
 
 from lightning_landscape.errors import RecordError
 from lightning_landscape.figures import style
-from lightning_landscape.figures.captions import (
-    axis_label,
-    caption,
-    channel_of,
-    gap_handles,
-    gaps,
-    origin_name,
-    require_plane,
-    title_of,
-)
+from lightning_landscape.figures.captions import axis_label, caption, gap_handles, origin_name, title_of
+from lightning_landscape.figures.channels import channel_of, gaps, require_plane
 from lightning_landscape.figures.contours import (
     colour_bar,
     draw_contours,
@@ -80,8 +72,10 @@ def plot_trajectory(
     other = (size[0], 0.5 * size[1]) if under else (0.85 * size[0], size[1])
     share = {"rows": 1.5} if under else {"columns": 1.85}
     figure = style.new_figure(size[0] * share.get("columns", 1) + 2.0, size[1] * share.get("rows", 1) + 2.5)
-    ratios = {"height_ratios": (1, 0.5)} if under else {"width_ratios": (1, 0.85)}
-    axes, beside = figure.subplots(*(2, 1) if under else (1, 2), **ratios)
+    if under:
+        axes, beside = figure.subplots(2, 1, height_ratios=(1, 0.5))
+    else:
+        axes, beside = figure.subplots(1, 2, width_ratios=(1, 0.85))
     mappable = draw_contours(axes, surface, name, scale, filled=filled)
     style.label_axes(axes, axis_label(surface, "x"), axis_label(surface, "y"), size)
     handles = draw_path(axes, path, end=origin_name(surface))
@@ -100,7 +94,7 @@ def plot_trajectory(
 
 
 def draw_path(axes: Any, path: Path, *, end: str = "end", size: float = 1.0) -> list[Line2D]:
-    """Draw a projected trajectory: a line, a dot for each checkpoint, its start, its end, and falls of the learning rate.
+    """Draw a projected trajectory: a line, a dot for each checkpoint, start and end, and falls of the learning rate.
 
     Args:
         axes: an Axes with the plane's contours; its limits stay.
@@ -164,7 +158,14 @@ def _draw_distances(axes: Any, path: Path, size: tuple[float, float]) -> None:
     when = path.steps if path.epochs is None else path.epochs
     axes.fill_between(when, 0, path.residual, color=style.HIGHLIGHT, alpha=0.25, linewidth=0, zorder=2)
     off = axes.plot(
-        when, path.residual, "-o", color=style.HIGHLIGHT, lw=1.8, ms=3.2, zorder=4, label="from the plane, not visible in it"
+        when,
+        path.residual,
+        "-o",
+        color=style.HIGHLIGHT,
+        lw=1.8,
+        ms=3.2,
+        zorder=4,
+        label="from the plane, not visible in it",
     )
     whole = axes.plot(
         when, path.distance_from_origin, "-", color=style.INK, lw=1.6, zorder=3, label="from the plane's origin"

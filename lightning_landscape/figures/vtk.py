@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 
 from lightning_landscape.errors import RecordError
-from lightning_landscape.figures.captions import channel_of, drawn_values, require_plane
+from lightning_landscape.figures.channels import channel_of, drawn_values, require_plane
 from lightning_landscape.records.surface import Surface
 
 
@@ -28,8 +28,8 @@ def write_vtk(surface: Surface, path: str | os.PathLike[str], channel: str | Non
         The path of the file.
 
     Raises:
-        RecordError: if pyvista is not installed, the surface is over a line, the channel is missing, or the path ends in
-            something else.
+        RecordError: if pyvista is not installed, the surface is over a line, the channel is missing, or the path ends
+            in something else.
     """
     path = pathlib.Path(path)
     if path.suffix.lower() not in {".vts", ".vtk"}:

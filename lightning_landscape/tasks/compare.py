@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from lightning_landscape.figures import Report, RunSummary, plot_comparison, plo
 from lightning_landscape.geometry.slices import Line
 from lightning_landscape.geometry.weights import weights_of
 from lightning_landscape.records.surface import Surface
+from lightning_landscape.records.surface_file import check_writable
 from lightning_landscape.tasks.build import Run, build_run, execute
 from lightning_landscape.tasks.interpolate import curve_grid
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def compare(cfg: DictConfig) -> list[Path]:
     """Make the landscape of every run in ``cfg.runs``, and write ``report.html`` and the figures over all of them.
 
     Returns:
-        The page, the figures and the records.
+        The page, the figures and the records; nothing on other ranks than zero, which leave the drawing to it.
 
     Raises:
         LandscapeError: if there are no runs.
@@ -44,7 +48,13 @@ def compare(cfg: DictConfig) -> list[Path]:
     if not cfg.runs:
         raise LandscapeError("mode=compare needs runs: give `runs` a name and overrides for each, or use mode=train")
     folder = Path(cfg.output_dir)
-    landscapes = {str(name): landscape(_of_run(cfg, str(name))) for name in cfg.runs}
+    check_writable(folder)
+    landscapes = {}
+    for number, name in enumerate(map(str, cfg.runs), 1):
+        _log.info("%s (%d of %d)", name, number, len(cfg.runs))
+        landscapes[name] = landscape(_of_run(cfg, name))
+    if not all(found.run.trainer.is_global_zero for found in landscapes.values()):
+        return []
     written = [path for found in landscapes.values() for path in found.records]
 
     kinds = dict.fromkeys(kind for found in landscapes.values() for kind, s in found.surfaces.items() if s.dim == 2)

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from lightning_landscape.errors import LandscapeError
 from lightning_landscape.figures import plot_contours, plot_curves, plot_surface, plot_trajectory, write_html
 from lightning_landscape.records.surface import Surface
+from lightning_landscape.records.surface_file import check_writable
 
 
 def plot(cfg: DictConfig) -> list[Path]:
@@ -22,6 +23,7 @@ def plot(cfg: DictConfig) -> list[Path]:
     """
     if cfg.record is None:
         raise LandscapeError("mode=plot needs a record: record=path/to/surface.h5 (ours, or one of the original tool)")
+    check_writable(cfg.output_dir)
     surface, stem = Surface.load(cfg.record), Path(cfg.output_dir) / Path(cfg.record).stem
     if surface.dim == 1:
         figures = {"curve": plot_curves(surface)}

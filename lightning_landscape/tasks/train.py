@@ -18,6 +18,8 @@ def train(cfg: DictConfig) -> list[Path]:
     """
     run = build_run(cfg)
     execute(run)
+    if not run.trainer.is_global_zero:
+        return []
     return [record for landscape in run.landscapes for record in landscape.surfaces]
 
 
