@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from omegaconf import DictConfig
 
 from lightning_landscape.errors import LandscapeError
 from lightning_landscape.tasks import TASKS
+from lightning_landscape.tasks.build import quieten
 
 
 def _config_path() -> str:
@@ -25,10 +24,7 @@ def _config_path() -> str:
 
 @hydra.main(version_base="1.3", config_path=_config_path(), config_name="config")
 def _run(cfg: DictConfig) -> None:
-    # Lightning's advice, on loaders with workers and on its makers' services, and its use of a deprecated function.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    quieten()
     started = time.perf_counter()
     try:
         if cfg.mode not in TASKS:

@@ -19,7 +19,7 @@ from lightning_landscape.callbacks.trajectory_recorder import TrajectoryRecorder
 from lightning_landscape.engine._compat import last_checkpoint
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.objective import OwnStep, Step, objective_of
-from lightning_landscape.engine.parameters import ReplicatedParameters
+from lightning_landscape.engine.parameters import require_fit
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.engine.surface import compute_surface
@@ -160,7 +160,7 @@ class LossLandscape(Callback):
         if trainer.val_dataloaders is not None or not trainer.enable_validation:
             self._data(trainer, pl_module)
         if not isinstance(self.plane, str):
-            ReplicatedParameters(pl_module, self.plane)  # raises if they do not fit
+            require_fit(pl_module, self.plane)
         self._folder = output_folder(trainer, self.dirpath)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

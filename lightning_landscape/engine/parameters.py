@@ -33,18 +33,7 @@ class ReplicatedParameters:
     def __init__(self, module: nn.Module, slice_: Line | Plane, *, move_buffers: bool = False) -> None:
         self._module = module
         self._slice = slice_
-        live = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-        wrong = [
-            f"{name} {tuple(tensor.shape)}"
-            for name, tensor in slice_.origin.items()
-            if name not in live or live[name].shape != tensor.shape
-        ]
-        if wrong:
-            raise GeometryError(
-                f"the slice does not fit {type(module).__name__}: {len(wrong)} of its {len(slice_.origin)} tensors "
-                f"have no counterpart of that name and shape ({', '.join(wrong[:3])}); make the slice from "
-                "weights_of(module) or from a checkpoint of the same architecture"
-            )
+        live = require_fit(module, slice_)
         statistics = weights_of(module, buffers=True).keys() - dict(module.named_parameters()).keys()
         if move_buffers and statistics - slice_.origin.keys():
             raise GeometryError(
@@ -82,6 +71,29 @@ class ReplicatedParameters:
                 tensor.copy_(total)
 
 
+def require_fit(module: nn.Module, slice_: Line | Plane) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a module by name, among which every tensor of a slice has its place.
+
+    Raises:
+        GeometryError: if the slice names tensors that the module has not, or of another shape.
+    """
+    live = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    wrong = [
+        f"{name} {tuple(tensor.shape)}"
+        for name, tensor in slice_.origin.items()
+        if name not in live or live[name].shape != tensor.shape
+    ]
+    if wrong:
+        raise GeometryError(
+            f"the slice does not fit {type(module).__name__}: {len(wrong)} of its {len(slice_.origin)} tensors "
+            f"have no counterpart of that name and shape ({', '.join(wrong[:3])}); make the slice from "
+            "weights_of(module) or from a checkpoint of the same architecture"
+        )
+    return live
+
+
 def _like(tensor: Tensor, total: Tensor) -> Tensor:
     """Move a tensor of the slice to the device and dtype in which its sum is formed; no copy where it is there."""
-    return tensor.detach().to(device=total.device, dtype=total.dtype)
+    moved = tensor.detach().to(device=total.device, dtype=total.dtype)
+    # The user's tensor may be the live one (of a state dict, say), which is about to move.
+    return moved.clone() if moved.data_ptr() == total.data_ptr() else moved

@@ -104,6 +104,9 @@ class Snapshot:
         return iter(attributes.values())
 
     def _remember_container(self, container: Any) -> Iterator[Any]:
+        if not container:
+            self._restores.append(container.clear)  # every module has a dozen empty tables
+            return iter(())
         items = dict(container) if isinstance(container, dict) else list(container)
 
         def refill() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,3 +80,10 @@ def execute(run: Run) -> None:
         run.trainer.fit(run.module, datamodule=run.data)
     else:
         run.trainer.validate(run.module, dataloaders=run.data.test_dataloader(), verbose=False)
+
+
+def quieten() -> None:
+    """Silence Lightning's advice on workers and its makers' services, and its use of a deprecated function."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import re
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_landscape.data.images import ImageDataModule
@@ -19,7 +24,7 @@ from lightning_landscape.geometry.slices import Line
 from lightning_landscape.geometry.weights import weights_of
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.surface_file import check_writable
-from lightning_landscape.tasks.build import Run, build_run, execute
+from lightning_landscape.tasks.build import build_run, execute, quieten
 from lightning_landscape.tasks.interpolate import curve_grid
 
 _log = logging.getLogger(__name__)
@@ -27,17 +32,25 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Landscape:
-    """What one run leaves: the surfaces of its callbacks by name, and its curve on training and test data."""
+    """What one run leaves behind, as it travels between processes.
 
-    run: Run
-    surfaces: dict[str, Surface]
-    records: list[Path]
-    curve: Surface
+    Attributes:
+        records: the record of each of its callbacks, by the callback's name.
+        curve: the record of its curve on training and test data.
+        parameters: how many the module has.
+        seconds: the time that all of it took.
+    """
+
+    records: dict[str, Path]
+    curve: Path
+    parameters: int
     seconds: float
 
 
 def compare(cfg: DictConfig) -> list[Path]:
     """Make the landscape of every run in ``cfg.runs``, and write ``report.html`` and the figures over all of them.
+
+    Runs on one device each are made by ``cfg.jobs`` processes at a time, which share the cores.
 
     Returns:
         The page, the figures and the records; nothing on other ranks than zero, which leave the drawing to it.
@@ -49,20 +62,17 @@ def compare(cfg: DictConfig) -> list[Path]:
         raise LandscapeError("mode=compare needs runs: give `runs` a name and overrides for each, or use mode=train")
     folder = Path(cfg.output_dir)
     check_writable(folder)
-    landscapes = {}
-    for number, name in enumerate(map(str, cfg.runs), 1):
-        _log.info("%s (%d of %d)", name, number, len(cfg.runs))
-        landscapes[name] = landscape(_of_run(cfg, name))
-    if not all(found.run.trainer.is_global_zero for found in landscapes.values()):
+    cfg.output_dir = str(folder)  # a process of its own does not know Hydra's
+    names = [str(name) for name in cfg.runs]
+    found = dict(zip(names, _landscapes([_of_run(cfg, name) for name in names], cfg), strict=True))
+    if rank_zero_only.rank:
         return []
-    written = [path for found in landscapes.values() for path in found.records]
+    written = [path for made in found.values() for path in (*made.records.values(), made.curve)]
+    surfaces = {name: {kind: Surface.load(path) for kind, path in made.records.items()} for name, made in found.items()}
+    curves = {name: Surface.load(made.curve) for name, made in found.items()}
 
-    kinds = dict.fromkeys(kind for found in landscapes.values() for kind, s in found.surfaces.items() if s.dim == 2)
-    planes = {
-        kind: {name: found.surfaces[kind] for name, found in landscapes.items() if kind in found.surfaces}
-        for kind in kinds
-    }
-    curves = {name: found.curve for name, found in landscapes.items()}
+    kinds = dict.fromkeys(kind for made in surfaces.values() for kind, surface in made.items() if surface.dim == 2)
+    planes = {kind: {name: made[kind] for name, made in surfaces.items() if kind in made} for kind in kinds}
     figures = {f"{kind}-contours": plot_comparison(shown) for kind, shown in planes.items()}
     figures |= {f"{kind}-surfaces": plot_comparison(shown, three_d=True) for kind, shown in planes.items()}
     figures["curves"] = plot_curves(curves)
@@ -77,7 +87,7 @@ def compare(cfg: DictConfig) -> list[Path]:
     report = Report(
         title=cfg.title,
         introduction=cfg.introduction,
-        runs=[_summary(name, found) for name, found in landscapes.items()],
+        runs=[_summary(name, made, curves[name]) for name, made in found.items()],
         planes=without_paths,
         trajectories=with_paths,
         curves=curves,
@@ -91,25 +101,43 @@ def landscape(cfg: DictConfig) -> Landscape:
     """Train or load one network, with the callbacks' surfaces, and add its 1-D curve on training and test data."""
     started = time.perf_counter()
     run = build_run(cfg)
+    _log.info("%s: %s", cfg.name, "training" if cfg.weights is None else "surfaces of the given weights")
     execute(run)
-    records = {callback.name: callback.surfaces[-1] for callback in run.landscapes if callback.surfaces}
+    _log.info("%s: a curve on training and test data", cfg.name)
     path = Path(cfg.output_dir) / cfg.name / "landscape" / "curve.h5"
-    curve = _curve(run.module, run.data, cfg, path)
+    _curve(run.module, run.data, cfg, path)
+    seconds = time.perf_counter() - started
+    _log.info("%s: done in %.0f s", cfg.name, seconds)
     return Landscape(
-        run,
-        {name: Surface.load(record) for name, record in records.items()},
-        [*records.values(), path],
-        curve,
-        time.perf_counter() - started,
+        records={callback.name: callback.surfaces[-1] for callback in run.landscapes if callback.surfaces},
+        curve=path,
+        parameters=sum(parameter.numel() for parameter in run.module.parameters()),
+        seconds=seconds,
     )
 
 
-def _summary(name: str, found: Landscape) -> RunSummary:
-    """Return the numbers of one run: loss and accuracy on training and test data at the weights themselves."""
-    centre = int(abs(found.curve.x).argmin())
-    metrics = {channel.replace("/", " "): float(found.curve[channel][centre]) for channel in found.curve.names}
-    parameters = sum(parameter.numel() for parameter in found.run.module.parameters())
-    return RunSummary(name, parameters, {**metrics, "seconds": round(found.seconds, 1)})
+def _landscapes(runs: list[DictConfig], cfg: DictConfig) -> list[Landscape]:
+    jobs = min(cfg.jobs, len(runs)) if cfg.trainer.devices == 1 and cfg.trainer.num_nodes == 1 else 1
+    if jobs == 1:
+        return [landscape(run) for run in runs]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    # Fresh processes: a fork of one that has used torch's threads may hang.
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_worker, (threads,)) as pool:
+        return list(pool.map(_landscape_of_text, [OmegaConf.to_yaml(run) for run in runs]))
+
+
+def _start_worker(threads: int) -> None:
+    # More threads than cores wait for each other, which costs small networks nearly all of their time.
+    torch.set_num_threads(threads)
+    quieten()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+
+def _landscape_of_text(text: str) -> Landscape:
+    cfg = OmegaConf.create(text)
+    assert isinstance(cfg, DictConfig)
+    cfg.trainer.enable_progress_bar = False  # several bars at once would write over each other
+    return landscape(cfg)
 
 
 def _of_run(cfg: DictConfig, name: str) -> DictConfig:
@@ -119,7 +147,14 @@ def _of_run(cfg: DictConfig, name: str) -> DictConfig:
     return merged
 
 
-def _curve(module: LightningModule, data: object, cfg: DictConfig, path: Path) -> Surface:
+def _summary(name: str, made: Landscape, curve: Surface) -> RunSummary:
+    """Return the numbers of one run: loss and accuracy on training and test data at the weights themselves."""
+    centre = int(abs(curve.x).argmin())
+    metrics = {channel.replace("/", " "): float(curve[channel][centre]) for channel in curve.names}
+    return RunSummary(name, made.parameters, {**metrics, "seconds": round(made.seconds, 1)})
+
+
+def _curve(module: LightningModule, data: object, cfg: DictConfig, path: Path) -> None:
     """Evaluate along the first of the plane's random directions, on training and on test data.
 
     Raises:
@@ -129,7 +164,7 @@ def _curve(module: LightningModule, data: object, cfg: DictConfig, path: Path) -
         raise LandscapeError(
             f"mode=compare evaluates an ImageDataModule and found {type(data).__name__}: use mode=train instead"
         )
-    return compute_surface(
+    compute_surface(
         module,
         {split: data.evaluation_dataloader(split) for split in ("train", "test")},
         Line.random(weights_of(module)),

@@ -25,6 +25,7 @@ def network(seed: int, *, dyadic: bool = False) -> nn.Sequential:
     net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4, 1)).double()
     net[1].running_mean.normal_()
     net[1].running_var.uniform_(0.5, 2)
+    net[1].num_batches_tracked.fill_(7)
     if dyadic:
         for tensor in (*net.parameters(), net[1].running_mean, net[1].running_var):
             tensor.data.mul_(256).round_().add_(1).div_(256)

@@ -83,6 +83,18 @@ def test_a_point_does_not_depend_on_those_before() -> None:
     assert len(set(found[0].values())) == len(POINTS)
 
 
+def test_a_slice_that_aliases_the_live_weights_does_not_drift() -> None:
+    layer = nn.Linear(2, 1, bias=False)
+    layer.weight.data.fill_(3)
+    live = Weights(layer.state_dict())
+    parameters = ReplicatedParameters(layer, Line(live, live))
+    found = []
+    for a in (1.0, 0.0, 1.0, -0.5):
+        parameters.place(a)
+        found.append(layer.weight[0, 0].item())
+    assert found == [6, 3, 6, 1.5]
+
+
 def test_the_origin_may_be_another_point_than_the_module() -> None:
     net, other = network(), network()
     with torch.no_grad():
