@@ -57,6 +57,8 @@ class Report:
         introduction: a sentence or two under it.
         runs: the runs' numbers.
         planes: name -> surface over a plane, drawn side by side on one scale.
+        ceiling: draw the contours of the planes linearly up to this loss, as the paper does; None for a scale that
+            suits the values.
         trajectories: name -> surface over a plane with a path.
         curves: name -> surface over a line; those over the same kind of line are drawn together.
         settings: the configuration, as YAML text.
@@ -67,6 +69,7 @@ class Report:
     introduction: str = ""
     runs: Sequence[RunSummary] = ()
     planes: Mapping[str, Surface] = field(default_factory=dict)
+    ceiling: float | None = None
     trajectories: Mapping[str, Surface] = field(default_factory=dict)
     curves: Mapping[str, Surface] = field(default_factory=dict)
     settings: str = ""
@@ -135,7 +138,9 @@ def _contours(report: Report) -> str:
     if not report.planes:
         return ""
     alt = f"Contours on one scale of {_described(report.planes)}"
-    return _section("Contours", "", page.image(plot_comparison(report.planes), alt, css="card"))
+    log = None if report.ceiling is None else False
+    drawn = plot_comparison(report.planes, log=log, zmax=report.ceiling)
+    return _section("Contours", "", page.image(drawn, alt, css="card"))
 
 
 def _trajectories(report: Report) -> str:

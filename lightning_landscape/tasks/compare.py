@@ -73,7 +73,8 @@ def compare(cfg: DictConfig) -> list[Path]:
 
     kinds = dict.fromkeys(kind for made in surfaces.values() for kind, surface in made.items() if surface.dim == 2)
     planes = {kind: {name: made[kind] for name, made in surfaces.items() if kind in made} for kind in kinds}
-    figures = {f"{kind}-contours": plot_comparison(shown) for kind, shown in planes.items()}
+    log = None if cfg.ceiling is None else False
+    figures = {f"{kind}-contours": plot_comparison(s, log=log, zmax=cfg.ceiling) for kind, s in planes.items()}
     figures |= {f"{kind}-surfaces": plot_comparison(shown, three_d=True) for kind, shown in planes.items()}
     figures["curves"] = plot_curves(curves)
     for name, figure in figures.items():
@@ -89,6 +90,7 @@ def compare(cfg: DictConfig) -> list[Path]:
         introduction=cfg.introduction,
         runs=[_summary(name, made, curves[name]) for name, made in found.items()],
         planes=without_paths,
+        ceiling=cfg.ceiling,
         trajectories=with_paths,
         curves=curves,
         settings=OmegaConf.to_yaml(cfg),

@@ -126,7 +126,7 @@ def test_train_surface_interpolate_and_plot(tmp_path: Path) -> None:
 
 
 def test_compare_writes_one_page_over_all_runs(tmp_path: Path) -> None:
-    runs = ["~runs.plain", "~runs.shortcuts", "+runs.narrow.model.hidden=[2]", "+runs.wide.model.hidden=[8]"]
+    runs = ["experiment=null", "+runs.narrow.model.hidden=[2]", "+runs.wide.model.hidden=[8]"]
     written = TASKS["compare"](configuration(tmp_path, *TINY, *SMALL, *runs))
     page = written[0].read_text()
     assert written[0].name == "report.html"
@@ -145,7 +145,7 @@ def test_compare_writes_one_page_over_all_runs(tmp_path: Path) -> None:
         (["mode=surface"], "weights="),
         (["mode=interpolate"], "two checkpoints"),
         (["mode=plot"], "record="),
-        (["mode=compare", "runs=null"], "needs runs"),
+        (["experiment=null"], "needs runs"),
     ],
 )
 def test_a_mode_without_its_argument_says_what_to_give(tmp_path: Path, overrides: list[str], words: str) -> None:
