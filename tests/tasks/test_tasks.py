@@ -81,7 +81,7 @@ def test_every_logger_names_arguments_that_its_class_has(tmp_path: Path, name: s
 
 @pytest.mark.parametrize("name", options("experiment"))
 def test_every_experiment_composes(tmp_path: Path, name: str) -> None:
-    cfg = configuration(tmp_path, f"experiment={name}", "nets=/somewhere")
+    cfg = configuration(tmp_path, f"experiment={name}", "++nets=/somewhere")
     assert cfg.mode in TASKS
     for run in cfg.runs:
         assert build_module_of(cfg, run) is not None
@@ -126,7 +126,7 @@ def test_train_surface_interpolate_and_plot(tmp_path: Path) -> None:
 
 
 def test_compare_writes_one_page_over_all_runs(tmp_path: Path) -> None:
-    runs = ["experiment=null", "+runs.narrow.model.hidden=[2]", "+runs.wide.model.hidden=[8]"]
+    runs = ["~experiment", "+runs.narrow.model.hidden=[2]", "+runs.wide.model.hidden=[8]"]
     written = TASKS["compare"](configuration(tmp_path, *TINY, *SMALL, *runs))
     page = written[0].read_text()
     assert written[0].name == "report.html"
@@ -145,7 +145,7 @@ def test_compare_writes_one_page_over_all_runs(tmp_path: Path) -> None:
         (["mode=surface"], "weights="),
         (["mode=interpolate"], "two checkpoints"),
         (["mode=plot"], "record="),
-        (["experiment=null"], "needs runs"),
+        (["~experiment"], "needs runs"),
     ],
 )
 def test_a_mode_without_its_argument_says_what_to_give(tmp_path: Path, overrides: list[str], words: str) -> None:
