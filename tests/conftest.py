@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# Threads that wait for each other on a busy machine cost tiny networks nearly all of their time.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
