@@ -65,7 +65,7 @@ def compare(cfg: DictConfig) -> list[Path]:
     cfg.output_dir = str(folder)  # a process of its own does not know Hydra's
     names = [str(name) for name in cfg.runs]
     found = dict(zip(names, _landscapes([_of_run(cfg, name) for name in names], cfg), strict=True))
-    if rank_zero_only.rank:
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
         return []
     written = [path for made in found.values() for path in (*made.records.values(), made.curve)]
     surfaces = {name: {kind: Surface.load(path) for kind, path in made.records.items()} for name, made in found.items()}
