@@ -94,7 +94,7 @@ def compare(cfg: DictConfig) -> list[Path]:
         trajectories=with_paths,
         curves=curves,
         settings=OmegaConf.to_yaml(cfg),
-        files={path.relative_to(folder).as_posix(): path.relative_to(folder).as_posix() for path in written},
+        files={name: name for name in (path.relative_to(folder).as_posix() for path in written)},
     )
     return [write_report(folder / "report.html", report), *written]
 

@@ -26,7 +26,7 @@ def plot(cfg: DictConfig) -> list[Path]:
     check_writable(cfg.output_dir)
     surface, stem = Surface.load(cfg.record), Path(cfg.output_dir) / Path(cfg.record).stem
     if surface.dim == 1:
-        figures = {"curve": plot_curves(surface)}
+        figures = {"curve": plot_curves(surface, None if cfg.channel is None else [cfg.channel])}
     else:
         figures = {
             "contours": plot_contours(surface, cfg.channel),
@@ -34,12 +34,12 @@ def plot(cfg: DictConfig) -> list[Path]:
             "surface": plot_surface(surface, cfg.channel),
         }
         if surface.path is not None:
-            figures["trajectory"] = plot_trajectory(surface)
+            figures["trajectory"] = plot_trajectory(surface, cfg.channel)
     written = []
     for kind, figure in figures.items():
         written.append(stem.with_name(f"{stem.name}-{kind}.png"))
         figure.savefig(written[-1], dpi=150)
     if surface.dim == 2:
         written.append(stem.with_name(f"{stem.name}.html"))
-        write_html(surface, written[-1])
+        write_html(surface, written[-1], cfg.channel)
     return written
