@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +21,7 @@ from lightning_landscape.engine.evaluator import Evaluator
 from lightning_landscape.engine.guard import Guard
 from lightning_landscape.engine.objective import OwnStep, Step, objective_of
 from lightning_landscape.engine.parameters import ReplicatedParameters
-from lightning_landscape.engine.progress import progress_bar
+from lightning_landscape.engine.points import Results, evaluate_missing
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.engine.sample import Sample, transfer_of
 from lightning_landscape.engine.strategies import require_supported
@@ -163,7 +162,7 @@ def compute_surface(
         loss = next((name for name in names if name == "loss" or name.endswith("/loss")), None) or next(
             (name for name in names if "loss" in name.lower()), names[0]
         )
-        results = _Results.empty(grid, names)
+        results = Results.empty(grid, names)
         file = None
         if record_path is not None:
             target = record_path
@@ -174,9 +173,9 @@ def compute_surface(
             )
             if file is not None:
                 stack.enter_context(file)
-                results = _Results.of(file.surface())
+                results = Results.of(file.surface())
         results = ranks.broadcast(results)
-        _evaluate_missing(evaluator, parameters, grid, results, ranks, file, trainer, progress)
+        evaluate_missing(evaluator, parameters, grid, results, ranks, file, trainer, progress)
     return Surface(
         *_axes(grid),
         channels={name: results.means[k].reshape(grid.shape) for k, name in enumerate(names)},
@@ -185,63 +184,6 @@ def compute_surface(
         attrs={**attributes, **identity, "loss": loss},
         path=trajectory,
     )
-
-
-@dataclass
-class _Results:
-    """What is known so far: ``means`` and ``errors`` are ``[channels, points]``, ``done`` is ``[points]``."""
-
-    means: np.ndarray[Any, np.dtype[np.float64]]
-    errors: np.ndarray[Any, np.dtype[np.float64]]
-    done: np.ndarray[Any, np.dtype[np.bool_]]
-
-    @classmethod
-    def empty(cls, grid: Grid, names: list[str]) -> _Results:
-        nothing = np.full((len(names), grid.size), np.nan)
-        return cls(nothing, nothing.copy(), np.zeros(grid.size, dtype=bool))
-
-    @classmethod
-    def of(cls, surface: Surface) -> _Results:
-        means = np.stack([surface[name].ravel() for name in surface.names])
-        errors = np.stack([surface.error(name).ravel() for name in surface.names])
-        return cls(means, errors, surface.done.ravel().copy())
-
-
-def _evaluate_missing(
-    evaluator: Evaluator,
-    parameters: ReplicatedParameters,
-    grid: Grid,
-    results: _Results,
-    ranks: Ranks,
-    file: SurfaceFile | None,
-    trainer: Trainer | None,
-    progress: bool,
-) -> None:
-    """Evaluate what is not done yet, the points dealt to the ranks in turn; rank zero writes what each round brings."""
-    missing = np.flatnonzero(~results.done)
-    names = evaluator.names
-    show = progress and ranks.rank == 0
-    with progress_bar(grid.size, int(results.done.sum()), "Loss surface", trainer, show=show) as advance:
-        for start in range(0, len(missing), ranks.world):
-            turn = missing[start : start + ranks.world]
-            # A rank without a point in the last round still takes part in the exchange.
-            row = torch.full((2 * len(names),), torch.nan, dtype=torch.float64)
-            if ranks.rank < len(turn):
-                parameters.place(*grid.point(int(turn[ranks.rank])))
-                estimates = evaluator.evaluate()
-                row = torch.tensor(
-                    [[estimates[n].mean for n in names], [estimates[n].error for n in names]], dtype=torch.float64
-                ).ravel()
-            for index, values in zip(turn.tolist(), ranks.gather(row).numpy(), strict=False):
-                means, errors = values.reshape(2, -1)
-                results.means[:, index], results.errors[:, index], results.done[index] = means, errors, True
-                if file is not None:
-                    file.write(
-                        index,
-                        dict(zip(names, means.tolist(), strict=True)),
-                        dict(zip(names, errors.tolist(), strict=True)),
-                    )
-            advance(len(turn))
 
 
 def _require_consistent(slice_: Line | Plane, grid: Grid, batch_norm: str) -> None:
