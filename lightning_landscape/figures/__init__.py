@@ -5,6 +5,7 @@ from lightning_landscape.figures.comparison import plot_comparison
 from lightning_landscape.figures.contours import plot_contours
 from lightning_landscape.figures.curves import plot_curves
 from lightning_landscape.figures.interactive import interactive_surface, write_html
+from lightning_landscape.figures.paths import plot_paths
 from lightning_landscape.figures.report import Report, RunSummary, write_report
 from lightning_landscape.figures.sketch import plot_sketch
 from lightning_landscape.figures.surface3d import plot_surface
@@ -19,6 +20,7 @@ __all__ = [
     "plot_comparison",
     "plot_contours",
     "plot_curves",
+    "plot_paths",
     "plot_sketch",
     "plot_surface",
     "plot_trajectory",

@@ -2,6 +2,7 @@
 
 from lightning_landscape.tasks.compare import compare
 from lightning_landscape.tasks.interpolate import interpolate
+from lightning_landscape.tasks.paths import paths
 from lightning_landscape.tasks.plot import plot
 from lightning_landscape.tasks.scale_invariance import scale_invariance
 from lightning_landscape.tasks.train import surface, train
@@ -12,7 +13,8 @@ TASKS = {
     "surface": surface,
     "interpolate": interpolate,
     "plot": plot,
+    "paths": paths,
     "scale_invariance": scale_invariance,
 }
 
-__all__ = ["TASKS", "compare", "interpolate", "plot", "scale_invariance", "surface", "train"]
+__all__ = ["TASKS", "compare", "interpolate", "paths", "plot", "scale_invariance", "surface", "train"]
