@@ -19,8 +19,9 @@ from lightning_landscape.callbacks.trajectory_recorder import TrajectoryRecorder
 from lightning_landscape.engine._compat import last_checkpoint
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.objective import OwnStep, Step, objective_of
-from lightning_landscape.engine.parameters import require_fit
 from lightning_landscape.engine.ranks import Ranks
+from lightning_landscape.engine.sharded import ShardedSlice, require_slice_fits
+from lightning_landscape.engine.shards import shards_of
 from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.engine.surface import compute_surface
 from lightning_landscape.errors import GeometryError, LandscapeError, ObjectiveError, RecordMismatchError
@@ -45,7 +46,7 @@ class LossLandscape(Callback):
     ends with the same bits as training without it. The record (HDF5), the figures (PNG) and, at the end, an interactive
     page (HTML) and an animation over the epochs (GIF) lie in ``<log_dir>/landscape/``; the figures go to every logger.
 
-    Under DDP the points are shared among the ranks.
+    Under DDP the points are shared among the ranks; under FSDP and ModelParallel (FSDP2) the examples are.
 
     Args:
         plane: "random" (filter-normalised random directions, as in the paper); "pca" (the principal directions of the
@@ -139,7 +140,7 @@ class LossLandscape(Callback):
         """Refuse early what could not be computed later, and give every surface of the run a name of its own."""
         if stage not in {"fit", "validate"}:
             return
-        require_supported(trainer, "LossLandscape")
+        require_supported(trainer, "LossLandscape", sharded=True)
         objective_of(pl_module, self.step or (_STEPS[self.data] if isinstance(self.data, str) else None))
         if self.plane == "pca":
             self._recorder(trainer)
@@ -160,7 +161,7 @@ class LossLandscape(Callback):
         if trainer.val_dataloaders is not None or not trainer.enable_validation:
             self._data(trainer, pl_module)
         if not isinstance(self.plane, str):
-            require_fit(pl_module, self.plane)
+            require_slice_fits(pl_module, self.plane, shards_of(pl_module, trainer))
         self._folder = output_folder(trainer, self.dirpath)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -281,10 +282,12 @@ class LossLandscape(Callback):
 
     def _slice(
         self, trainer: Trainer, pl_module: LightningModule, ranks: Ranks, epoch: int | None
-    ) -> tuple[Line | Plane, TrajectoryPath | None]:
+    ) -> tuple[Line | Plane | ShardedSlice, TrajectoryPath | None]:
         if not isinstance(self.plane, str):
             return self.plane, None
         if self.plane == "random":
+            if (shards := shards_of(pl_module, trainer)) is not None:
+                return ShardedSlice.random(shards, self.dimensions, self.seed, self.normalize), None
             return random_slice(pl_module, self.dimensions, self.seed, self.normalize), None
         recorder = self._recorder(trainer)
         recorder.record(trainer, pl_module, trainer.current_epoch if epoch is None else epoch)
