@@ -1,4 +1,4 @@
-"""Points dealt to ranks: every point once, whoever is slow; failures named; what was finished kept. Ranks are threads."""
+"""Points dealt to ranks, which are threads here: every point once, failures named, what was finished kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_ranks_of_unequal_speed_share_by_speed_and_every_point_is_kept_once() ->
     table.play(lambda rank, point: time.sleep((0.001, 0.002, 0.008)[rank]))
     assert table.errors == [None] * 3
     assert table.kept == {point: [2.0 * point, -1.0] for point in table.points}
-    assert Counter(sum(table.computed, [])) == Counter(table.points)
+    assert Counter(list(chain(*table.computed))) == Counter(table.points)
     fast, middle, slow = map(len, table.computed)
     assert fast > middle > slow > 0
 
@@ -112,7 +113,7 @@ def test_a_rank_that_fails_ends_the_others_and_loses_nothing_finished(failing: i
     assert isinstance(other, LandscapeError)
     assert f"rank {failing}: ZeroDivisionError: no such luck" in str(other)
     assert "the same call goes on from there" in str(other)
-    assert len(sum(table.computed, [])) < 500
+    assert len(list(chain(*table.computed))) < 500
     assert set(table.computed[0]) <= table.kept.keys()
     assert set(table.computed[failing]) <= table.kept.keys()
 
@@ -147,7 +148,7 @@ def test_a_rank_that_falls_silent_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     threading.Timer(2.5, dead.set).start()
     table.play(compute)
     assert "rank 1, which was not heard of for 1 s" in str(table.errors[0])
-    assert len(table.kept) >= 200
+    assert set(table.computed[0]) <= table.kept.keys()
 
 
 def test_a_store_that_is_gone_means_rank_zero_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +156,10 @@ def test_a_store_that_is_gone_means_rank_zero_is(monkeypatch: pytest.MonkeyPatch
         def __getattr__(self, name: str) -> Any:
             raise dist.DistNetworkError("connection reset")
 
-    with pytest.raises(LandscapeError, match="failure of rank 0, whose store is out of reach"):  # noqa: SIM117
-        with Deal(Gone(), 1, 2, [1, 2, 3], lambda point, values: None) as deal:
-            deal._thread.join()
-            deal._raise_if_lost()
+    deal = Deal(Gone(), 1, 2, [1, 2, 3], lambda point, values: None)
+    with deal:
+        deal._thread.join()
+        with pytest.raises(LandscapeError, match="failure of rank 0, whose store is out of reach"):
+            next(iter(deal))
+        deal._over.set()
+        deal._lost = ""
