@@ -16,6 +16,7 @@ from lightning_landscape.geometry.directions import random_direction
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.geometry.weights import Weights, weights_of
 from lightning_landscape.records.measures import measure
+from lightning_landscape.records.sketch import Sketch
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.trajectory import Trajectory
 from lightning_landscape.sampling.grid import Grid
@@ -34,6 +35,7 @@ __all__ = [
     "compute_surface",
     "weights_from_checkpoint",
     # records
+    "Sketch",
     "Surface",
     "Trajectory",
     "measure",

@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
 from lightning_landscape.callbacks.loggers import publish
-from lightning_landscape.callbacks.output import output_folder, unused
+from lightning_landscape.callbacks.output import output_folder, reported, unused
 from lightning_landscape.callbacks.slices import principal_slice, random_slice
 from lightning_landscape.callbacks.trajectory_recorder import TrajectoryRecorder
 from lightning_landscape.engine._compat import last_checkpoint
@@ -184,7 +184,7 @@ class LossLandscape(Callback):
         """Compute the surface of the trained weights, and the animation of all surfaces of the run."""
         self._compute(trainer, pl_module, epoch=trainer.current_epoch, final=True)
         if trainer.is_global_zero and len(self.surfaces) > 1 and self.dimensions == 2:
-            with _reported("the animation", self.surfaces[-1]):
+            with reported("the animation", self.surfaces[-1]):
                 animate([Surface.load(path) for path in self.surfaces], self.surfaces[-1].with_name(f"{self.name}.gif"))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -302,16 +302,16 @@ class LossLandscape(Callback):
     def _recorder(self, trainer: Trainer) -> TrajectoryRecorder:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         for callback in callbacks:
-            if isinstance(callback, TrajectoryRecorder):
+            if isinstance(callback, TrajectoryRecorder) and callback.projection is None:
                 return callback
         raise LandscapeError(
             "LossLandscape(plane='pca') draws the trajectory that a TrajectoryRecorder records, and the trainer has "
-            "none: Trainer(callbacks=[TrajectoryRecorder(), LossLandscape('pca')])"
+            "none (sketches hold no weights): Trainer(callbacks=[TrajectoryRecorder(), LossLandscape('pca')])"
         )
 
     def _publish(self, trainer: Trainer, surface: Surface, record: Path, *, final: bool) -> None:
         """Draw the surface beside its record and send the figures to the loggers; a failure warns and stops nothing."""
-        with _reported("the figures", record):
+        with reported("the figures", record):
             figures = self._figures(surface)
             for kind, figure in figures.items():
                 figure.savefig(record.with_name(f"{record.stem}-{kind}.png"), dpi=150)
@@ -336,21 +336,3 @@ def _can_evaluate(pl_module: LightningModule, step: OwnStep) -> bool:
     except ObjectiveError:
         return False
     return True
-
-
-class _reported:
-    """Turn a failure to draw into a warning: the numbers are on disk, and training matters more than a picture."""
-
-    def __init__(self, what: str, record: Path) -> None:
-        self._what, self._record = what, record
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        warnings.warn(
-            f"{self._what} of {self._record} could not be made ({type(error).__name__}: {error})", stacklevel=2
-        )
-        return True
