@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from lightning.pytorch import Trainer
 
+from lightning_landscape.engine.acceleration.accelerated import AcceleratedParameters
 from lightning_landscape.engine.evaluator import Evaluator
-from lightning_landscape.engine.parameters import ReplicatedParameters
 from lightning_landscape.engine.progress import progress_bar
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.records.surface import Surface
@@ -42,7 +42,7 @@ class Results:
 
 def evaluate_missing(
     evaluator: Evaluator,
-    parameters: ReplicatedParameters,
+    parameters: AcceleratedParameters,
     grid: Grid,
     results: Results,
     ranks: Ranks,
