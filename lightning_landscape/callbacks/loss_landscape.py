@@ -17,6 +17,7 @@ from lightning_landscape.callbacks.output import output_folder, reported, unused
 from lightning_landscape.callbacks.slices import principal_slice, random_slice
 from lightning_landscape.callbacks.trajectory_recorder import TrajectoryRecorder
 from lightning_landscape.engine._compat import last_checkpoint
+from lightning_landscape.engine.acceleration.choice import Shortcuts, require_known
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.objective import OwnStep, Step, objective_of
 from lightning_landscape.engine.ranks import Ranks
@@ -69,6 +70,7 @@ class LossLandscape(Callback):
         normalize: "filter", "layer", "weight" or None, for random directions.
         batch_norm: "keep" the running statistics of the trained network, or "recalibrate" them at each point.
         dirpath: another folder than ``<log_dir>/landscape``.
+        shortcuts: "auto", or the names of faster ways to the same values; see `compute_surface`.
 
     Raises:
         LandscapeError: for an option out of its range.
@@ -95,7 +97,9 @@ class LossLandscape(Callback):
         normalize: Normalize | None = "filter",
         batch_norm: Literal["keep", "recalibrate"] = "keep",
         dirpath: str | Path | None = None,
+        shortcuts: Shortcuts = "auto",
     ) -> None:
+        require_known(shortcuts)
         if isinstance(plane, str) and plane not in {"random", "pca"}:
             raise LandscapeError(f"plane={plane!r} is unknown: choose 'random' or 'pca', or give a Plane or Line")
         fewest = 2 if plane == "pca" else 1  # the axes of "pca" cover a path, which is longer than a point
@@ -132,6 +136,7 @@ class LossLandscape(Callback):
         self.normalize = normalize
         self.batch_norm: BatchNormMode = batch_norm
         self.dirpath = dirpath
+        self.shortcuts = shortcuts
         self.surfaces: list[Path] = []
         self._checkpoint = (0, "")
         self._folder: Path | None = None
@@ -244,6 +249,7 @@ class LossLandscape(Callback):
                 trajectory=path,
                 attrs=attrs,
                 trainer=trainer,
+                shortcuts=self.shortcuts,
             )
 
         try:

@@ -83,6 +83,11 @@ class Evaluator:
         """Whether all ranks stand at the same point and share the examples."""
         return self._shards is not None
 
+    @property
+    def batches(self) -> float:
+        """The number of batches of a point, on average over the samples."""
+        return sum(map(len, self._samples.values())) / len(self._samples)
+
     def probe(self) -> list[str]:
         """Evaluate one batch of each sample, to learn the channels and to meet a faulty step before the long work.
 
@@ -95,13 +100,16 @@ class Evaluator:
         self.names = list(self._evaluate(batches=1))
         return self.names
 
-    def evaluate(self) -> dict[str, Estimate]:
+    def evaluate(self, batches: int | None = None) -> dict[str, Estimate]:
         """Evaluate every channel at the weights that stand in the module.
+
+        Args:
+            batches: how many batches of each sample; None for all.
 
         Returns:
             An estimate for each channel that `probe` found; NaN for one that was not given this time.
         """
-        found = self._evaluate(batches=None)
+        found = self._evaluate(batches)
         if surplus := found.keys() - set(self.names):
             warnings.warn(
                 f"channels {sorted(surplus)} are not drawn: {self._objective.name} lacked them on its first batch",
@@ -111,6 +119,14 @@ class Evaluator:
         return {name: found.get(name, missing) for name in self.names}
 
     def _evaluate(self, batches: int | None) -> dict[str, Estimate]:
+        try:
+            return self._evaluate_from_here(batches)
+        finally:
+            if self._shards is not None:
+                self._shards.reshard()
+            self._rewind()
+
+    def _evaluate_from_here(self, batches: int | None) -> dict[str, Estimate]:
         seed_rng(self._seed)
         if self._recalibrate:
             first = next(iter(self._samples.values()))
@@ -130,9 +146,6 @@ class Evaluator:
             found.update({name: _computed(name, metric) for name, metric in self._objective.metrics().items()})
             for name, estimate in found.items():
                 estimates.setdefault(f"{label}/{_without_stage(name)}" if label else name, estimate)
-        if self._shards is not None:
-            self._shards.reshard()
-        self._rewind()
         return estimates
 
     def _run(self, sample: Sample, batches: int | None, means: BatchMeans, smallest: int = 0) -> None:

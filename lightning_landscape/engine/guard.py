@@ -114,4 +114,5 @@ def seed_rng(seed: int) -> None:
 
 
 def _cuda_in_use() -> bool:
-    return torch.cuda.is_available() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+    # In this order, since whether a device is available may be asked of the driver, which takes a millisecond.
+    return bool(torch.cuda.is_initialized()) and torch.cuda.is_available()  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Trainer
 
+from lightning_landscape.engine.acceleration.accelerated import AcceleratedParameters
 from lightning_landscape.engine.dealing import Deal, Row
 from lightning_landscape.engine.evaluator import Evaluator
 from lightning_landscape.engine.parameters import Parameters
@@ -44,7 +45,7 @@ class Results:
 
 def evaluate_missing(
     evaluator: Evaluator,
-    parameters: Parameters,
+    parameters: Parameters | AcceleratedParameters,
     grid: Grid,
     results: Results,
     ranks: Ranks,
