@@ -167,9 +167,9 @@ class DeterministicRounding(Rounding):
 class StochasticRounding(Rounding):
     r"""Wraps an optimizer so that every step ends on a grid, :math:`w \leftarrow Q_s(w + u)`, with mean :math:`w + u`.
 
-    No weight is kept in floating point. A step :math:`u` of a hundredth of the grid's resolution moves a weight one time
-    in a hundred, so training goes on however small the steps are; but the distribution that it tends to does not narrow
-    with the learning rate, as that of other methods does.
+    No weight is kept in floating point. A step :math:`u` of a hundredth of the grid's resolution moves a weight one
+    time in a hundred, so training goes on however small the steps are; but the distribution that it tends to does not
+    narrow with the learning rate, as that of other methods does.
 
     The random numbers come from a generator of its own, whose state is in the state dict: a resumed run makes the same
     steps. Ranks of a distributed run draw the same ones, and so hold the same weights.

@@ -186,8 +186,8 @@ def clip_(module: nn.Module) -> None:
 def rounded(module: nn.Module) -> Iterator[None]:
     """Put the rounded weights in place of the real-valued ones, and stop rounding, inside of the context.
 
-    A module is then an ordinary one at its rounded weights, and what is added to these is seen by its layers. On leaving,
-    the real-valued weights are as they were, to the last bit.
+    A module is then an ordinary one at its rounded weights, and what is added to these is seen by its layers. On
+    leaving, the real-valued weights are as they were, to the last bit.
 
     Raises:
         QuantizationError: if no layer of the module rounds its weights.
@@ -218,7 +218,7 @@ def rounded(module: nn.Module) -> Iterator[None]:
 
 
 def roundings(module: nn.Module) -> dict[str, tuple[nn.Parameter, RoundedWeights]]:
-    """Find the weights that `binary_connect` rounds: by the name of the layer, the real-valued ones and the rounding."""
+    """Find the weights that `binary_connect` rounds: by the layer's name, the real-valued ones and the rounding."""
     found = {}
     for name, layer in module.named_modules():
         if isinstance(layer, parametrize.ParametrizationList) and isinstance(layer[0], RoundedWeights):
@@ -238,7 +238,7 @@ def require_roundings(module: nn.Module) -> dict[str, tuple[nn.Parameter, Rounde
     found = roundings(module)
     if not found:
         raise QuantizationError(
-            f"no layer of {type(module).__name__} rounds its weights (see binary_connect), so there are no rounded ones "
-            "beside its own: weights that an optimizer rounds are on the grid themselves; leave weights='rounded' out"
+            f"no layer of {type(module).__name__} rounds its weights (see binary_connect), so it has none but its own; "
+            "those that an optimizer rounds are on the grid already: leave weights='rounded' out"
         )
     return found

@@ -29,8 +29,8 @@ def save_packed(
     """Write a trained low-bit network: a bit for each binary weight, b bits for each of :math:`2^b` levels.
 
     The file is HDF5, without pickled objects: ``codes`` holds the packed weights, ``scales`` those of their filters,
-    ``rest`` the bytes of all other parameters and buffers, ``layout`` the names, shapes and grids (JSON, compressed with
-    zlib).
+    ``rest`` the bytes of all other parameters and buffers, ``layout`` the names, shapes and grids (zlib-compressed
+    JSON).
 
     Args:
         path: the file; one that is there is replaced at once.
@@ -137,7 +137,7 @@ def _pack(name: str, weights: Tensor, quantizer: Quantizer) -> tuple[np.ndarray[
     again = _unpack(code, list(weights.shape), weights.dtype, quantizer)
     if differing := int(torch.count_nonzero((again if scale is None else again * scale) != weights)):
         raise QuantizationError(
-            f"{differing} of the {weights.numel()} weights of {name} are not on the grid of {quantizer}: save the weights "
+            f"{differing} of the {weights.numel()} weights of {name} are not on the grid of {quantizer}: save weights "
             "that a rounding optimizer left, with its quantizer"
         )
     return code, None if scale is None else _bytes_of(scale)

@@ -24,8 +24,8 @@ class Quantizer:
               \left\{ (k + \tfrac12) \Delta : -2^{b-1} \le k < 2^{b-1} \right\}, \quad
               \Delta = \frac{2\,\text{limit}}{2^b - 1}
 
-    One bit is the binary grid {-limit, limit}. With ``scale="filter"`` a binary weight is plus or minus the scale of its
-    filter, the mean magnitude of the real-valued weights there, instead of the limit.
+    One bit is the binary grid {-limit, limit}. With ``scale="filter"`` a binary weight is plus or minus the scale of
+    its filter, the mean magnitude of the real-valued weights there, instead of the limit.
 
     Args:
         delta: the resolution, in units of the weights.
@@ -124,7 +124,7 @@ class Quantizer:
             if self.scale is None:
                 return self.snap(weights, torch.empty_like(weights))
             scale = self.scale_of(weights)
-            units = weights / scale
+            units = weights / scale.clamp(min=torch.finfo(weights.dtype).tiny)  # a filter of zeros stays one
             return self.snap(units, units).mul_(scale)
 
     def snap(self, weights: Tensor, out: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class Quantizer:
         return out.floor_().clamp_(-end - 0.5, end - 0.5)
 
     def scale_of(self, weights: Tensor) -> Tensor:
-        r"""Return the scale of each filter, :math:`\frac1n \sum_i |w_i|`, of size 1 along all dimensions but the first."""
+        r"""Return the scale of each filter, :math:`\frac1n \sum_i |w_i|`, of size 1 along all dimensions but 0."""
         inner = tuple(range(1, weights.ndim))
         magnitudes = weights.detach().abs()
         return magnitudes.mean(inner, keepdim=True) if inner else magnitudes

@@ -109,8 +109,8 @@ def warn_of_clipping(weights: Sequence[Tensor], quantizer: Quantizer) -> None:
     if outside := sum(quantizer.outside(tensor) for tensor in weights):
         warnings.warn(
             f"{outside} of {sum(tensor.numel() for tensor in weights)} weights lie outside of the range "
-            f"[{-quantizer.highest:g}, {quantizer.highest:g}] and are clipped to it: initialise them within, or give the "
-            "Quantizer a wider limit",
+            f"[{-quantizer.highest:g}, {quantizer.highest:g}] and are clipped to it: initialise them within, or give "
+            "the Quantizer a wider limit",
             stacklevel=4,
         )
 
