@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from lightning_landscape.errors import QuantizationError
 from lightning_landscape.quantization.quantizer import Quantizer
-from lightning_landscape.quantization.rounding import StochasticRounder, round_, warn_of_clipping
+from lightning_landscape.quantization.rounding import StochasticRounder, generator_of, round_, warn_of_clipping
 
 
 class Rounding(Optimizer):
@@ -205,7 +205,7 @@ class StochasticRounding(Rounding):
         self._rounder = StochasticRounder(self._rounded, self.quantizer, self._scales)
         if not hasattr(self, "_generator"):
             device = self._rounded[0].device if self._rounded else "cpu"
-            self._generator = torch.Generator(device).manual_seed(self.seed)
+            self._generator = generator_of(device, self.seed)
 
     def _round(self) -> None:
         self._rounder.round_(self._generator)

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from lightning_landscape.errors import QuantizationError
 from lightning_landscape.quantization.quantizer import Quantizer
-from lightning_landscape.quantization.rounding import stochastic_round_, warn_of_clipping
+from lightning_landscape.quantization.rounding import generator_of, stochastic_round_, warn_of_clipping
 
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 
@@ -54,39 +54,49 @@ class StochasticallyRoundedWeights(RoundedWeights):
 
     Args:
         quantizer: the grid.
-        seed: of the random numbers.
+        seed: numbers that make the random ones of this layer.
 
     Source: Courbariaux, Bengio, David (2015), section 2.2 (their "hard sigmoid" is this rounding's probability).
     """
 
-    def __init__(self, quantizer: Quantizer, seed: int = 0) -> None:
+    def __init__(self, quantizer: Quantizer, *seed: int) -> None:
         super().__init__(quantizer)
         self.seed = seed
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = generator_of("cpu", *seed)
+        self._saved: Tensor | None = None
 
     def get_extra_state(self) -> Tensor:
         """Return the state of the generator, for the state dict."""
-        return self._generator.get_state()
+        return self._generator.get_state() if self._saved is None else self._saved
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take up the state of the generator; that of another kind of device is left out with a warning."""
-        if state.numel() == self._generator.get_state().numel():
-            self._generator.set_state(state.cpu())
-        else:
-            warnings.warn(
-                "the random numbers of stochastic BinaryConnect were saved on another kind of device: they start anew",
-                stacklevel=2,
-            )
+        """Take up the state of the generator, once it is known on which device the weights are."""
+        self._saved = state.cpu()
 
     def _round(self, weights: Tensor) -> Tensor:
         if not self.training:
             return super()._round(weights)
-        if self._generator.device != weights.device:
-            self._generator = torch.Generator(weights.device).manual_seed(self.seed)
+        self._prepare(weights.device)
         rounded = weights.clone()
         scales = None if self.quantizer.scale is None else [self.quantizer.scale_of(weights)]
         stochastic_round_([rounded], self.quantizer, self._generator, scales)
         return rounded
+
+    def _prepare(self, device: torch.device) -> None:
+        """Bring the generator to the weights' device, with the state that was loaded."""
+        if self._generator.device != device:
+            self._generator = generator_of(device, *self.seed)
+        if self._saved is None:
+            return
+        if self._saved.numel() == self._generator.get_state().numel():
+            self._generator.set_state(self._saved)
+        else:
+            warnings.warn(
+                f"the random numbers of stochastic BinaryConnect were saved on another kind of device than {device}: "
+                "they start anew",
+                stacklevel=2,
+            )
+        self._saved = None
 
 
 def binary_connect(
@@ -138,11 +148,7 @@ def binary_connect(
             )
     warn_of_clipping([layer.get_parameter("weight") for layer in chosen], quantizer)
     for number, layer in enumerate(chosen):
-        rounding = (
-            StochasticallyRoundedWeights(quantizer, seed * 100_003 + number)
-            if stochastic
-            else RoundedWeights(quantizer)
-        )
+        rounding = StochasticallyRoundedWeights(quantizer, seed, number) if stochastic else RoundedWeights(quantizer)
         parametrize.register_parametrization(layer, "weight", rounding)
     clip_(module)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -102,6 +103,16 @@ class StochasticRounder:
                 rest.sub_(near)
                 _move(near, rest, quantizer, generator)
                 torch._foreach_copy_(weights, near_views)
+
+
+def generator_of(device: torch.device | str, *seed: int) -> torch.Generator:
+    """Make a generator whose random numbers have nothing to do with those of another one of the same seed.
+
+    The user's own generators may well be seeded with the same small number, and rounding that follows their noise has a
+    bias.
+    """
+    digest = hashlib.sha256(f"rounding {seed}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:4]))
 
 
 def warn_of_clipping(weights: Sequence[Tensor], quantizer: Quantizer) -> None:
