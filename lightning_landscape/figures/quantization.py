@@ -19,7 +19,7 @@ def plot_error_floors(
     deltas: Sequence[float],
     floors: Mapping[str, Sequence[float]],
     errors: Mapping[str, Sequence[float]],
-    prediction: Callable[[float], float],
+    prediction: tuple[Sequence[float], Sequence[float]],
 ) -> Figure:
     """Draw the error that each method is left with, against the resolution of the grid, on linear axes from zero.
 
@@ -27,7 +27,7 @@ def plot_error_floors(
         deltas: the resolutions.
         floors: by method, what is left at each of them.
         errors: their standard errors.
-        prediction: what theory says of stochastic rounding, as a function of the resolution.
+        prediction: resolutions, and what theory says that stochastic rounding is left with at each.
 
     Returns:
         A new figure.
@@ -35,14 +35,7 @@ def plot_error_floors(
     figure = style.new_figure(6.4, 4.6)
     axes = figure.add_subplot()
     style.style_axes(axes, grid=True, frame=False)
-    ends = np.array([0.0, 1.05 * max(deltas)])
-    axes.plot(
-        ends,
-        [prediction(x) for x in ends],
-        color=style.MUTED,
-        linestyle=(0, (4, 2)),
-        label="theory, stochastic rounding",
-    )
+    axes.plot(*prediction, color=style.INK, linestyle=(0, (4, 2)), zorder=3, label="limit law of stochastic rounding")
     for colour, (name, left) in zip(style.SERIES[1:], floors.items(), strict=False):
         axes.errorbar(
             deltas,
@@ -54,7 +47,7 @@ def plot_error_floors(
             linewidth=1.4,
             label=name,
         )
-    axes.set_xlim(0, ends[1])
+    axes.set_xlim(0, 1.05 * max(deltas))
     axes.set_ylim(bottom=0)
     style.label_axes(axes, "resolution of the grid, delta", "mean of f - f*, at the end", (5.2, 3.2))
     handles, _ = axes.get_legend_handles_labels()

@@ -201,7 +201,7 @@ def test_hooks_and_closures_work() -> None:
         loss.backward()
         return loss
 
-    assert float(optimizer.step(closure)) > 0
+    assert optimizer.step(closure).item() > 0
     assert called == ["before", "after"]
 
 

@@ -13,6 +13,7 @@ from tests.tasks.test_tasks import configuration
 
 IMAGES = [
     "experiment=quantized_images",
+    "data=digits",
     "model.hidden=[8]",
     "seeds=[1,2]",
     "trainer.accelerator=cpu",
@@ -29,15 +30,16 @@ def numbers(written: list[Path]) -> dict:
 
 
 def test_the_floor_on_a_quadratic_has_the_predicted_slope(tmp_path: Path) -> None:
-    """Stochastic rounding: linear in the resolution, with the slope of theory; BinaryConnect: SGD's own error alone."""
+    """Stochastic rounding: linear in the resolution, as the law says; BinaryConnect: SGD's own error alone."""
     small = ["quadratic.deltas=[0.1,0.3,0.5]", "quadratic.chains=150", "quadratic.steps=600"]
     cfg = configuration(tmp_path, "experiment=quantized_quadratic", *small)
     found = numbers(TASKS[cfg.mode](cfg))
-    assert found["fitted_slope"] == pytest.approx(found["predicted_slope"], rel=0.08)
-    assert found["fitted_at_zero"] == pytest.approx(found["predicted_at_zero"], abs=0.04)
-    for name, floors in found["floors"].items():
-        if name != "stochastic rounding":
-            assert max(floors) < 1.3 * found["predicted_at_zero"], name
+    floors = found["floors"]
+    assert floors["stochastic rounding"] == pytest.approx(found["limit_law"], rel=0.08)
+    assert found["limit_law"][0] == pytest.approx(0.1 * found["slope_for_small_deltas"], rel=0.02)
+    assert found["fitted_slope"] == pytest.approx(found["slope_for_small_deltas"], rel=0.12)
+    assert floors["BinaryConnect, random rounding"] == pytest.approx([found["error_of_sgd"]] * 3, rel=0.08)
+    assert floors["BinaryConnect, nearest"][0] == pytest.approx(found["error_of_sgd"], rel=0.08)
     assert (tmp_path / "quantized_quadratic.png").stat().st_size > 10_000
 
 
