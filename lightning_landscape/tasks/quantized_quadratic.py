@@ -34,9 +34,9 @@ def quantized_quadratic(cfg: DictConfig) -> list[Path]:
     .. math:: E f = \frac{d \Delta \sigma}{2 \sqrt{2 \pi}}
 
     in d dimensions, whatever the curvatures and the learning rate: rounding turns a step of :math:`a g` into one of
-    :math:`\Delta` with a probability of :math:`a |g| / \Delta`, whose square is :math:`a \Delta |g|` in the mean. SGD, and
-    BinaryConnect with random rounding, are left with :math:`d a \sigma^2 / 4`, which the learning rate :math:`a` takes to
-    zero.
+    :math:`\Delta` with a probability of :math:`a |g| / \Delta`, whose mean square is :math:`a \Delta |g|`. SGD, and
+    BinaryConnect with random rounding, are left with :math:`d a \sigma^2 / 4`, which the learning rate :math:`a` takes
+    to zero.
 
     Returns:
         The figure and the numbers.
