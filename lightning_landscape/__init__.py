@@ -22,6 +22,7 @@ from lightning_landscape.quantization.binary_connect import binary_connect, clip
 from lightning_landscape.quantization.packing import load_packed, save_packed
 from lightning_landscape.quantization.quantizer import Quantizer
 from lightning_landscape.records.measures import measure
+from lightning_landscape.records.sketch import Sketch
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.trajectory import Trajectory
 from lightning_landscape.sampling.grid import Grid
@@ -40,6 +41,7 @@ __all__ = [
     "compute_surface",
     "weights_from_checkpoint",
     # records
+    "Sketch",
     "Surface",
     "Trajectory",
     "measure",

@@ -14,14 +14,15 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
 from lightning_landscape.callbacks.loggers import publish
-from lightning_landscape.callbacks.output import output_folder, unused
+from lightning_landscape.callbacks.output import output_folder, reported, unused
 from lightning_landscape.callbacks.slices import principal_slice, random_slice
 from lightning_landscape.callbacks.trajectory_recorder import TrajectoryRecorder
 from lightning_landscape.engine._compat import last_checkpoint
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.objective import OwnStep, Step, objective_of
-from lightning_landscape.engine.parameters import require_fit
 from lightning_landscape.engine.ranks import Ranks
+from lightning_landscape.engine.sharded import ShardedSlice, require_slice_fits
+from lightning_landscape.engine.shards import shards_of
 from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.engine.surface import compute_surface
 from lightning_landscape.errors import GeometryError, LandscapeError, ObjectiveError, RecordMismatchError
@@ -47,7 +48,7 @@ class LossLandscape(Callback):
     ends with the same bits as training without it. The record (HDF5), the figures (PNG) and, at the end, an interactive
     page (HTML) and an animation over the epochs (GIF) lie in ``<log_dir>/landscape/``; the figures go to every logger.
 
-    Under DDP the points are shared among the ranks.
+    Under DDP the points are shared among the ranks; under FSDP and ModelParallel (FSDP2) the examples are.
 
     Args:
         plane: "random" (filter-normalised random directions, as in the paper); "pca" (the principal directions of the
@@ -151,7 +152,7 @@ class LossLandscape(Callback):
         """Refuse early what could not be computed later, and give every surface of the run a name of its own."""
         if stage not in {"fit", "validate"}:
             return
-        require_supported(trainer, "LossLandscape")
+        require_supported(trainer, "LossLandscape", sharded=True)
         objective_of(pl_module, self.step or (_STEPS[self.data] if isinstance(self.data, str) else None))
         if self.plane == "pca":
             self._recorder(trainer)
@@ -174,7 +175,7 @@ class LossLandscape(Callback):
         if trainer.val_dataloaders is not None or not trainer.enable_validation:
             self._data(trainer, pl_module)
         if not isinstance(self.plane, str):
-            require_fit(pl_module, self.plane)
+            require_slice_fits(pl_module, self.plane, shards_of(pl_module, trainer))
         self._folder = output_folder(trainer, self.dirpath)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -197,7 +198,7 @@ class LossLandscape(Callback):
         """Compute the surface of the trained weights, and the animation of all surfaces of the run."""
         self._compute(trainer, pl_module, epoch=trainer.current_epoch, final=True)
         if trainer.is_global_zero and len(self.surfaces) > 1 and self.dimensions == 2:
-            with _reported("the animation", self.surfaces[-1]):
+            with reported("the animation", self.surfaces[-1]):
                 animate([Surface.load(path) for path in self.surfaces], self.surfaces[-1].with_name(f"{self.name}.gif"))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -309,10 +310,12 @@ class LossLandscape(Callback):
 
     def _slice(
         self, trainer: Trainer, pl_module: LightningModule, ranks: Ranks, epoch: int | None
-    ) -> tuple[Line | Plane, TrajectoryPath | None]:
+    ) -> tuple[Line | Plane | ShardedSlice, TrajectoryPath | None]:
         if not isinstance(self.plane, str):
             return self.plane, None
         if self.plane == "random":
+            if (shards := shards_of(pl_module, trainer)) is not None:
+                return ShardedSlice.random(shards, self.dimensions, self.seed, self.normalize), None
             return random_slice(pl_module, self.dimensions, self.seed, self.normalize), None
         recorder = self._recorder(trainer)
         recorder.record(trainer, pl_module, trainer.current_epoch if epoch is None else epoch)
@@ -327,16 +330,16 @@ class LossLandscape(Callback):
     def _recorder(self, trainer: Trainer) -> TrajectoryRecorder:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         for callback in callbacks:
-            if isinstance(callback, TrajectoryRecorder):
+            if isinstance(callback, TrajectoryRecorder) and callback.projection is None:
                 return callback
         raise LandscapeError(
             "LossLandscape(plane='pca') draws the trajectory that a TrajectoryRecorder records, and the trainer has "
-            "none: Trainer(callbacks=[TrajectoryRecorder(), LossLandscape('pca')])"
+            "none (sketches hold no weights): Trainer(callbacks=[TrajectoryRecorder(), LossLandscape('pca')])"
         )
 
     def _publish(self, trainer: Trainer, surface: Surface, record: Path, *, final: bool) -> None:
         """Draw the surface beside its record and send the figures to the loggers; a failure warns and stops nothing."""
-        with _reported("the figures", record):
+        with reported("the figures", record):
             figures = self._figures(surface)
             for kind, figure in figures.items():
                 figure.savefig(record.with_name(f"{record.stem}-{kind}.png"), dpi=150)
@@ -361,21 +364,3 @@ def _can_evaluate(pl_module: LightningModule, step: OwnStep) -> bool:
     except ObjectiveError:
         return False
     return True
-
-
-class _reported:
-    """Turn a failure to draw into a warning: the numbers are on disk, and training matters more than a picture."""
-
-    def __init__(self, what: str, record: Path) -> None:
-        self._what, self._record = what, record
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        warnings.warn(
-            f"{self._what} of {self._record} could not be made ({type(error).__name__}: {error})", stacklevel=2
-        )
-        return True

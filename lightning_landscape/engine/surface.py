@@ -20,10 +20,11 @@ from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.evaluator import Evaluator
 from lightning_landscape.engine.guard import Guard
 from lightning_landscape.engine.objective import OwnStep, Step, objective_of
-from lightning_landscape.engine.parameters import ReplicatedParameters
 from lightning_landscape.engine.points import Results, evaluate_missing
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.engine.sample import Sample, transfer_of
+from lightning_landscape.engine.sharded import ShardedSlice, parameters_of
+from lightning_landscape.engine.shards import shards_of
 from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.errors import GeometryError, ObjectiveError
 from lightning_landscape.geometry.path import Path as TrajectoryPath
@@ -38,7 +39,7 @@ _PACKAGES = ("lightning-landscape", "lightning", "torch")
 def compute_surface(
     module: nn.Module,
     dataloader: DataLoader[Any] | Mapping[str, DataLoader[Any]],
-    slice_: Line | Plane,
+    slice_: Line | Plane | ShardedSlice,
     grid: Grid,
     step: Step | OwnStep | None = None,
     path: str | Path | None = None,
@@ -60,13 +61,14 @@ def compute_surface(
     returns or logs is recorded, each mean with its standard error.
 
     Where a process group of `torch.distributed` is initialised, every rank calls this function with the same arguments;
-    the points are shared among the ranks, rank zero writes, and each rank returns the whole surface.
+    the points are shared among the ranks, rank zero writes, and each rank returns the whole surface. Of a model that a
+    strategy shards (FSDP, ModelParallel) the examples are shared instead.
 
     Args:
         module: a LightningModule, or any module together with `step`.
         dataloader: a loader, whose data set is read by a loader of our own; or several by name, as in
             ``{"train": ..., "val": ...}``, whose channels are then called ``train/loss`` and so on.
-        slice_: the line or plane.
+        slice_: the line or plane, of whole tensors; or, of a sharded model, in shards (`ShardedSlice`).
         grid: the points on it; one axis for a line, two for a plane.
         step: ``step(module, batch)`` that returns the loss or a dictionary of scalars, each a mean over the batch; or
             the name of the module's own step; None for its validation step, or its training step if it has no other.
@@ -89,7 +91,7 @@ def compute_surface(
         ObjectiveError: if the step gives no loss or the data no examples.
         RecordError: if the record cannot be written or is corrupt; RecordMismatchError, one of these, if it belongs to
             something else.
-        UnsupportedStrategyError: if the trainer's strategy shards the model.
+        UnsupportedStrategyError: if the trainer's strategy or precision places weights where they cannot be reached.
 
     Source: Li et al., arXiv 1712.09913, sections 4 and 5.
 
@@ -106,17 +108,25 @@ def compute_surface(
         trainer = attached_trainer(module)
     _require_consistent(slice_, grid, batch_norm)
     if trainer is not None:
-        require_supported(trainer, "a loss surface")
+        require_supported(trainer, "a loss surface", sharded=True)
     loaders = dataloader if isinstance(dataloader, Mapping) else {"": dataloader}
     if not loaders:
         raise ObjectiveError("no data loader given: give one, or several by name")
     objective = objective_of(module, step)
+    shards = shards_of(module, trainer)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    if trainer is not None and shards is not None:
+        device = trainer.strategy.root_device  # shards may wait on the host
     ranks = Ranks(device)
     record_path = Path(path) if path is not None else None
     if record_path is not None:
         folder = record_path.parent
         ranks.on_zero(lambda: check_writable(folder))
+    if batch_norm == "recalibrate" and shards is not None:
+        raise GeometryError(
+            'batch_norm="recalibrate" is not possible where the ranks share the examples, each of which would find '
+            'other statistics: use batch_norm="keep", or a strategy that does not shard the model'
+        )
     if (
         batch_norm == "recalibrate"
         and ranks.world > 1
@@ -130,11 +140,12 @@ def compute_surface(
         trainer.precision_plugin.forward_context if trainer is not None else nullcontext
     )
     with ExitStack() as stack:
-        stack.enter_context(Guard(module, trainer))
-        parameters = ReplicatedParameters(module, slice_, move_buffers=batch_norm == "interpolate")
+        stack.enter_context(Guard(module, trainer, shards))
+        ranks.broadcast_buffers(module)
+        parameters = parameters_of(module, slice_, shards, move_buffers=batch_norm == "interpolate")
         weights_sha256 = parameters.place_origin()
         samples = {
-            label: Sample(loader, examples, seed, transfer_of(module, trainer, device), device)
+            label: Sample(loader, examples, seed, transfer_of(module, trainer, device), device, shards)
             for label, loader in loaders.items()
         }
         evaluator = stack.enter_context(
@@ -145,6 +156,7 @@ def compute_surface(
                 seed=seed,
                 forward_context=context,
                 recalibrate_batch_norm=batch_norm == "recalibrate",
+                shards=shards,
             )
         )
         names = evaluator.probe()
@@ -186,7 +198,7 @@ def compute_surface(
     )
 
 
-def _require_consistent(slice_: Line | Plane, grid: Grid, batch_norm: str) -> None:
+def _require_consistent(slice_: Line | Plane | ShardedSlice, grid: Grid, batch_norm: str) -> None:
     if slice_.dim != grid.dim:
         raise GeometryError(
             f"a {type(slice_).__name__} has {slice_.dim} and the grid {grid.dim} axes: give Grid(x=...) for a Line and "
@@ -227,7 +239,9 @@ def _joint_digest(samples: Mapping[str, Sample]) -> str:
     return hashlib.sha256("".join(f"{label}{sample.digest}" for label, sample in samples.items()).encode()).hexdigest()
 
 
-def _attributes(slice_: Line | Plane, samples: Mapping[str, Sample], extra: Mapping[str, Any]) -> dict[str, Any]:
+def _attributes(
+    slice_: Line | Plane | ShardedSlice, samples: Mapping[str, Sample], extra: Mapping[str, Any]
+) -> dict[str, Any]:
     """What a reader needs to judge the picture: the slice, the sample, the versions."""
     metadata = {key: value for key, value in slice_.metadata().items() if key != "digest" and value is not None}
     first = next(iter(samples.values()))

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from lightning_landscape.errors import RecordError
@@ -134,48 +136,59 @@ def plot_training_errors(
     """Draw the training of several methods: training and validation error, and the share of weights that move.
 
     Lines are means over the seeds, bands reach from the lowest to the highest; test errors stand in the legend as mean
-    and standard deviation.
+    and standard deviation. A method that moves no weight has no line in the third panel.
 
     Args:
         curves: by method and by the metric that was logged, ``[seeds, epochs]``.
         test_errors: by method, the final test error of each seed in per cent.
 
     Returns:
-        A new figure with three panels.
+        A new figure; its first three axes are the panels, the last holds the legend.
 
     Raises:
         RecordError: if there is no method.
     """
     if not curves:
         raise RecordError("plot_training_errors was given no training")
-    figure = style.new_figure(11.0, 4.4)
-    panels = figure.subplots(1, 3)
+    figure = style.new_figure(11.0, 4.6)
+    grid = figure.add_gridspec(2, 3, height_ratios=[1, 0.16])
     shown: list[tuple[str, str, Callable[[Array], Array]]] = [
         ("train_accuracy", "training error (%)", lambda accuracy: 100 * (1 - accuracy)),
         ("val_accuracy", "validation error (%)", lambda accuracy: 100 * (1 - accuracy)),
         ("weights_changed", "weights changed by a step (%)", lambda share: 100 * share),
     ]
-    for panel, (metric, words, scaled) in zip(panels, shown, strict=True):
+    for column, (metric, words, scaled) in enumerate(shown):
+        panel = figure.add_subplot(grid[0, column])
         style.style_axes(panel, grid=True, frame=False)
+        panel.set_yscale("log")
         for colour, (name, found) in zip(style.SERIES, curves.items(), strict=False):
             values = scaled(np.asarray(found[metric], dtype=np.float64))
-            if not values.size:
-                continue
+            if not values.any():
+                continue  # no weight has moved, or nothing was validated: there is no such line on a log scale
             epochs = np.arange(1, values.shape[1] + 1)
-            errors = np.asarray(test_errors[name], dtype=np.float64)
-            spread = f" ± {errors.std(ddof=1):.2f}" if len(errors) > 1 else ""
-            label = f"{name}: {errors.mean():.2f}{spread} %"
-            panel.plot(epochs, values.mean(0), color=colour, linewidth=1.6, label=label)
+            panel.plot(epochs, values.mean(0), color=colour, linewidth=1.6, label=name)
             panel.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.16, linewidth=0)
-        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if column < 2 else (1,), numticks=12))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_locator(NullLocator())
         style.label_axes(panel, "epoch", words, (3.0, 3.0))
-    panels[2].set_yscale("symlog", linthresh=1e-3)
-    panels[2].set_ylim(bottom=0)
-    handles, _ = panels[0].get_legend_handles_labels()
-    style.legend_below(panels[0], handles, 10.0)
+    below = figure.add_subplot(grid[1, :])
+    below.set_axis_off()
+    handles = [
+        Line2D([], [], color=colour, linewidth=2.0, label=f"{name}: {_mean_and_spread(test_errors[name])} %")
+        for colour, name in zip(style.SERIES, curves, strict=False)
+    ]
+    below.legend(
+        handles=handles, loc="center left", ncols=3, frameon=False, fontsize=style.TICK_SIZE, labelcolor=style.INK
+    )
     style.set_texts(
         figure,
         "Training with binary weights",
         "lines: mean over the seeds, bands: lowest to highest; legend: final test error, mean ± standard deviation",
     )
     return figure
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    mean = float(np.mean(values))
+    return f"{mean:.2f} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else f"{mean:.2f}"

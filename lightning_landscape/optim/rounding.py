@@ -32,6 +32,9 @@ class Rounding(Optimizer):
             a filter of zeros where each filter has a scale.
     """
 
+    optimizer: Optimizer
+    quantizer: Quantizer
+
     def __init__(self, optimizer: Optimizer, quantizer: Quantizer, parameters: Iterable[Tensor] | None = None) -> None:
         if isinstance(optimizer, torch.optim.LBFGS):
             raise QuantizationError(
@@ -71,7 +74,7 @@ class Rounding(Optimizer):
         """The default options of the wrapped optimizer."""
         return self.optimizer.defaults
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Do a step of the wrapped optimizer, then round.
 
         Args:

@@ -166,7 +166,7 @@ def quantizable(module: nn.Module, floating: Iterable[str] = ()) -> dict[str, nn
     >>> list(quantizable(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), floating=["2"]))
     ['0']
     """
-    found = {name: layer for name, layer in module.named_modules() if isinstance(layer, _LAYERS)}
+    found: dict[str, nn.Module] = {n: layer for n, layer in module.named_modules() if isinstance(layer, _LAYERS)}
     for prefix in floating:
         within = [name for name in found if name == prefix or name.startswith(f"{prefix}.")]
         if not within:

@@ -95,7 +95,7 @@ class Quantizer:
             QuantizationError: for a grid without ends.
         """
         if self.bits is not None:
-            return 2 ** int(self.bits)
+            return 1 << int(self.bits)
         if self.limit == math.inf:
             raise QuantizationError("a grid with limit=inf has no number of levels: give a finite limit")
         return 2 * self._last + 1

@@ -87,10 +87,7 @@ class StochasticRounder:
         device = weights[0].device if weights else None
         # One piece of memory for all chunks, and views that are made once: both cost more than the arithmetic.
         near, rest = torch.empty(2, largest, dtype=dtype, device=device)
-        self._chunks = [
-            (chunk, *(_views(part[: sum(tensor.numel() for tensor in chunk)], chunk) for part in (near, rest)))
-            for chunk in chunks
-        ]
+        self._chunks = [(chunk, _views(near, chunk), _views(rest, chunk)) for chunk in chunks]
 
     @torch.no_grad()
     def round_(self, generator: torch.Generator) -> None:
@@ -178,8 +175,11 @@ def _chunks(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _views(flat: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    parts = flat.split([tensor.numel() for tensor in tensors])
-    return flat, [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+    """As much of flat memory as some tensors need, and the part of it for each, in its shape."""
+    sizes = [tensor.numel() for tensor in tensors]
+    used = flat[: sum(sizes)]
+    parts = torch.split(used, sizes)
+    return used, [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 class _unscaled:

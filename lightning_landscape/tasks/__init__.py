@@ -6,6 +6,7 @@ from lightning_landscape.tasks.plot import plot
 from lightning_landscape.tasks.quantized_images import quantized_images
 from lightning_landscape.tasks.quantized_quadratic import quantized_quadratic
 from lightning_landscape.tasks.quantized_toy import quantized_toy
+from lightning_landscape.tasks.scale_invariance import scale_invariance
 from lightning_landscape.tasks.train import surface, train
 
 TASKS = {
@@ -17,6 +18,7 @@ TASKS = {
     "quantized_quadratic": quantized_quadratic,
     "quantized_toy": quantized_toy,
     "quantized_images": quantized_images,
+    "scale_invariance": scale_invariance,
 }
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "quantized_images",
     "quantized_quadratic",
     "quantized_toy",
+    "scale_invariance",
     "surface",
     "train",
 ]

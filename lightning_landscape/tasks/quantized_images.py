@@ -61,18 +61,17 @@ def quantized_images(cfg: DictConfig) -> list[Path]:
         for name in cfg.runs:
             if str(seed) in results["runs"][name]:
                 continue
-            results["runs"][name][str(seed)] = found = _train(cfg, str(name), int(seed))
-            _log.info("%s, seed %s: test error %.2f %% in %.0f s", name, seed, found["test_error"], found["seconds"])
+            results["runs"][name][str(seed)] = run = _train(cfg, str(name), int(seed))
+            _log.info("%s, seed %s: test error %.2f %% in %.0f s", name, seed, run["test_error"], run["seconds"])
             partial = path.with_suffix(".partial")
             partial.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
             partial.replace(path)
-    for name, runs in results["runs"].items():
-        errors = [run["test_error"] for run in runs.values()]
-        spread = statistics.stdev(errors) if len(errors) > 1 else 0.0
-        _log.info("%-28s test error %6.2f +- %.2f %%", name, statistics.mean(errors), spread)
+    errors = {name: [run["test_error"] for run in runs.values()] for name, runs in results["runs"].items()}
+    for name, found in errors.items():
+        spread = statistics.stdev(found) if len(found) > 1 else 0.0
+        _log.info("%-20s test error %6.2f +- %.2f %%", name, statistics.mean(found), spread)
     picture = folder / "quantized_images.png"
     curves = {name: {c: _stacked(runs, c) for c in _CURVES} for name, runs in results["runs"].items()}
-    errors = {name: [run["test_error"] for run in runs.values()] for name, runs in results["runs"].items()}
     plot_training_errors(curves, errors).savefig(picture, dpi=150)
     return [picture, path]
 

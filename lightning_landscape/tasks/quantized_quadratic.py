@@ -49,7 +49,7 @@ def quantized_quadratic(cfg: DictConfig) -> list[Path]:
     start = torch.zeros(settings.chains, settings.dimensions)
 
     def loss(weights: Tensor) -> Tensor:
-        return (0.5 * curvatures * (weights - optimum) ** 2).sum(1)
+        return torch.sum(0.5 * curvatures * (weights - optimum) ** 2, 1)
 
     floors: dict[str, list[float]] = {name: [] for name in METHODS}
     errors: dict[str, list[float]] = {name: [] for name in METHODS}

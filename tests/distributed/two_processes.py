@@ -20,9 +20,17 @@ from lightning_landscape import (
     compute_surface,
     weights_of,
 )
-from tests.modules_under_test import Delicate, assert_same, dataset, state_of, train
+from tests.distributed import sharded
+from tests.modules_under_test import Delicate, assert_same, dataset, loaders, state_of, train, trainer
 
 OPTIONS = {"devices": 2, "strategy": "ddp"}
+
+
+class Unscheduled(Delicate):
+    """Needs no validation."""
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=1e-2)
 
 
 def surface(folder: Path, seed: int = 0):
@@ -40,7 +48,7 @@ def surface(folder: Path, seed: int = 0):
 
 
 def main(folder: Path) -> None:
-    """Train twice, with and without the callbacks, then compute a surface, then fail together."""
+    """Train with and without the callbacks, compute a surface, fail together; then the same of sharded models."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     ours = [
         TrajectoryRecorder(every_n_steps=2),
@@ -71,7 +79,21 @@ def main(folder: Path) -> None:
         assert "do not evaluate the same thing" in str(error)  # noqa: PT017
     else:
         raise AssertionError(f"rank {rank} did not notice that the ranks differ")
+    check_buffers_that_drift_apart(folder)
+    sharded.main(folder)
     print(f"rank {rank} passed", flush=True)
+
+
+def check_buffers_that_drift_apart(folder: Path) -> None:
+    """Without validation nothing brings the ranks' running statistics together; the surface has rank zero's."""
+    pl.seed_everything(7, verbose=False)
+    landscape = LossLandscape(dimensions=1, resolution=3, data="train", dirpath=folder / "drifted")
+    module = Unscheduled()
+    trainer(folder / "drifted", [landscape], **OPTIONS).fit(module, loaders()["train_dataloaders"])
+    mine = module.net[1].running_mean.clone()
+    first = mine.clone()
+    dist.broadcast(first, src=0)
+    assert dist.get_rank() == 0 or not torch.equal(mine, first)
 
 
 if __name__ == "__main__":

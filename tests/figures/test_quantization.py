@@ -49,6 +49,6 @@ def test_training_errors_are_means_with_bands_and_the_test_errors_stand_in_the_l
     figure = plot_training_errors(curves, {"a": [10.0, 12.0]})
     line = figure.axes[0].get_lines()[0]
     assert line.get_ydata() == pytest.approx([40, 10])
-    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == ["a: 11.00 ± 1.41 %"]
+    assert [t.get_text() for t in figure.axes[3].get_legend().get_texts()] == ["a: 11.00 ± 1.41 %"]
     with pytest.raises(RecordError, match="no training"):
         plot_training_errors({}, {})
