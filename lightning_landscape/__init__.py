@@ -8,6 +8,7 @@ from lightning_landscape.errors import (
     GeometryError,
     LandscapeError,
     ObjectiveError,
+    QuantizationError,
     RecordError,
     RecordMismatchError,
     UnsupportedStrategyError,
@@ -15,6 +16,11 @@ from lightning_landscape.errors import (
 from lightning_landscape.geometry.directions import random_direction
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.geometry.weights import Weights, weights_of
+from lightning_landscape.modules.quantized_classifier import QuantizedClassifier
+from lightning_landscape.optim.rounding import DeterministicRounding, StochasticRounding
+from lightning_landscape.quantization.binary_connect import binary_connect, clip_
+from lightning_landscape.quantization.packing import load_packed, save_packed
+from lightning_landscape.quantization.quantizer import Quantizer
 from lightning_landscape.records.measures import measure
 from lightning_landscape.records.sketch import Sketch
 from lightning_landscape.records.surface import Surface
@@ -43,10 +49,20 @@ __all__ = [
     "LossLandscape",
     "TrajectoryRecorder",
     "register_logger",
+    # quantised training
+    "DeterministicRounding",
+    "QuantizedClassifier",
+    "Quantizer",
+    "StochasticRounding",
+    "binary_connect",
+    "clip_",
+    "load_packed",
+    "save_packed",
     # errors
     "GeometryError",
     "LandscapeError",
     "ObjectiveError",
+    "QuantizationError",
     "RecordError",
     "RecordMismatchError",
     "UnsupportedStrategyError",

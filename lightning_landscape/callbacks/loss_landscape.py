@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -30,6 +31,7 @@ from lightning_landscape.figures import animate, plot_contours, plot_curves, plo
 from lightning_landscape.geometry.directions import Normalize
 from lightning_landscape.geometry.path import Path as TrajectoryPath
 from lightning_landscape.geometry.slices import Line, Plane
+from lightning_landscape.quantization.binary_connect import require_roundings, rounded
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.sampling.grid import Grid
 
@@ -69,6 +71,8 @@ class LossLandscape(Callback):
         seed: of the directions and the choice of examples.
         normalize: "filter", "layer", "weight" or None, for random directions.
         batch_norm: "keep" the running statistics of the trained network, or "recalibrate" them at each point.
+        weights: "real" for the module's own weights, which layers of `binary_connect` round at every point, so that the
+            surface has steps; "rounded" for the smooth surface around the rounded weights, which nothing rounds then.
         dirpath: another folder than ``<log_dir>/landscape``.
         shortcuts: "auto", or the names of faster ways to the same values; see `compute_surface`.
 
@@ -96,6 +100,7 @@ class LossLandscape(Callback):
         seed: int = 0,
         normalize: Normalize | None = "filter",
         batch_norm: Literal["keep", "recalibrate"] = "keep",
+        weights: Literal["real", "rounded"] = "real",
         dirpath: str | Path | None = None,
         shortcuts: Shortcuts = "auto",
     ) -> None:
@@ -115,11 +120,17 @@ class LossLandscape(Callback):
             ("data", data, _STEPS),
             ("normalize", normalize, get_args(Normalize)),
             ("batch_norm", batch_norm, ("keep", "recalibrate")),
+            ("weights", weights, ("real", "rounded")),
         ):
             if value is not None and not isinstance(value, DataLoader) and value not in known:
                 raise LandscapeError(f"{option}={value!r} is unknown: choose one of {', '.join(known)}")
         if every_n_epochs is not None and every_n_epochs < 1:
             raise LandscapeError(f"every_n_epochs={every_n_epochs}: give a number of at least 1, or None")
+        if weights == "rounded" and plane == "pca":
+            raise LandscapeError(
+                "weights='rounded' with plane='pca': the recorded trajectory is that of the real-valued weights; "
+                "choose plane='random', or weights='real'"
+            )
         if dimensions not in {1, 2}:
             raise LandscapeError(f"dimensions={dimensions}: a curve has 1 and a surface 2")
         self.plane = plane
@@ -128,13 +139,14 @@ class LossLandscape(Callback):
         self.every_n_epochs = every_n_epochs
         self.at_checkpoints = at_checkpoints
         self.step = step
-        self.name = name or (plane if isinstance(plane, str) else plane.kind)
+        self.name = name or (plane if isinstance(plane, str) else plane.kind) + "-rounded" * (weights == "rounded")
         self.dimensions = dimensions if isinstance(plane, str) else plane.dim
         self.data = data
         self.examples = examples
         self.seed = seed
         self.normalize = normalize
         self.batch_norm: BatchNormMode = batch_norm
+        self.weights = weights
         self.dirpath = dirpath
         self.shortcuts = shortcuts
         self.surfaces: list[Path] = []
@@ -149,6 +161,8 @@ class LossLandscape(Callback):
         objective_of(pl_module, self.step or (_STEPS[self.data] if isinstance(self.data, str) else None))
         if self.plane == "pca":
             self._recorder(trainer)
+        if self.weights == "rounded":
+            require_roundings(pl_module)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         others = [callback for callback in callbacks if isinstance(callback, LossLandscape)]
         earlier = {other.name for other in others[: others.index(self)]}
@@ -219,6 +233,19 @@ class LossLandscape(Callback):
         """Compute one surface, on every rank, then draw and log it, on rank zero."""
         if self._folder is None:
             return
+        with rounded(pl_module) if self.weights == "rounded" else nullcontext():
+            self._compute_here(trainer, pl_module, self._folder, epoch=epoch, final=final, moment=moment)
+
+    def _compute_here(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        folder: Path,
+        *,
+        epoch: int | None,
+        final: bool,
+        moment: str | None,
+    ) -> None:
         ranks = Ranks(trainer.strategy.root_device)
         loader, step = self._data(trainer, pl_module)
         try:
@@ -229,11 +256,12 @@ class LossLandscape(Callback):
             return
         slice_, path = found
         moment = moment or f"step={trainer.global_step:06d}"
-        record = ranks.broadcast(self._folder / f"{self.name}-{moment}.h5")
+        record = ranks.broadcast(folder / f"{self.name}-{moment}.h5")
         if record in self.surfaces and not final:
             return
         attrs: dict[str, Any] = {"global_step": trainer.global_step, "name": self.name}
         attrs.update({"epoch": epoch} if epoch is not None else {"checkpoint": moment})
+        attrs.update({"weights": "rounded"} if self.weights == "rounded" else {})
 
         def compute(target: Path) -> Surface:
             return compute_surface(

@@ -5,6 +5,7 @@ from lightning_landscape.figures.comparison import plot_comparison
 from lightning_landscape.figures.contours import plot_contours
 from lightning_landscape.figures.curves import plot_curves
 from lightning_landscape.figures.interactive import interactive_surface, write_html
+from lightning_landscape.figures.quantization import plot_distributions, plot_error_floors, plot_training_errors
 from lightning_landscape.figures.report import Report, RunSummary, write_report
 from lightning_landscape.figures.sketch import plot_sketch
 from lightning_landscape.figures.surface3d import plot_surface
@@ -19,8 +20,11 @@ __all__ = [
     "plot_comparison",
     "plot_contours",
     "plot_curves",
+    "plot_distributions",
+    "plot_error_floors",
     "plot_sketch",
     "plot_surface",
+    "plot_training_errors",
     "plot_trajectory",
     "write_html",
     "write_report",

@@ -3,6 +3,9 @@
 from lightning_landscape.tasks.compare import compare
 from lightning_landscape.tasks.interpolate import interpolate
 from lightning_landscape.tasks.plot import plot
+from lightning_landscape.tasks.quantized_images import quantized_images
+from lightning_landscape.tasks.quantized_quadratic import quantized_quadratic
+from lightning_landscape.tasks.quantized_toy import quantized_toy
 from lightning_landscape.tasks.scale_invariance import scale_invariance
 from lightning_landscape.tasks.train import surface, train
 
@@ -12,7 +15,21 @@ TASKS = {
     "surface": surface,
     "interpolate": interpolate,
     "plot": plot,
+    "quantized_quadratic": quantized_quadratic,
+    "quantized_toy": quantized_toy,
+    "quantized_images": quantized_images,
     "scale_invariance": scale_invariance,
 }
 
-__all__ = ["TASKS", "compare", "interpolate", "plot", "scale_invariance", "surface", "train"]
+__all__ = [
+    "TASKS",
+    "compare",
+    "interpolate",
+    "plot",
+    "quantized_images",
+    "quantized_quadratic",
+    "quantized_toy",
+    "scale_invariance",
+    "surface",
+    "train",
+]

@@ -1,0 +1,5 @@
+"""Optimizers, and wrappers that change what an optimizer does."""
+
+from lightning_landscape.optim.rounding import DeterministicRounding, StochasticRounding
+
+__all__ = ["DeterministicRounding", "StochasticRounding"]
