@@ -2,12 +2,13 @@
 
 from importlib.metadata import version as _version
 
-from lightning_landscape.callbacks import LossLandscape, TrajectoryRecorder, register_logger
+from lightning_landscape.callbacks import CollapseMonitor, LossLandscape, TrajectoryRecorder, register_logger
 from lightning_landscape.engine import compute_surface, weights_from_checkpoint
 from lightning_landscape.errors import (
     GeometryError,
     LandscapeError,
     ObjectiveError,
+    PredictionError,
     RecordError,
     RecordMismatchError,
     UnsupportedStrategyError,
@@ -15,6 +16,8 @@ from lightning_landscape.errors import (
 from lightning_landscape.geometry.directions import random_direction
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.geometry.weights import Weights, weights_of
+from lightning_landscape.modules import PredictionGAN
+from lightning_landscape.optim import Prediction
 from lightning_landscape.records.measures import measure
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.trajectory import Trajectory
@@ -38,13 +41,18 @@ __all__ = [
     "Trajectory",
     "measure",
     # callbacks
+    "CollapseMonitor",
     "LossLandscape",
     "TrajectoryRecorder",
     "register_logger",
+    # training methods
+    "Prediction",
+    "PredictionGAN",
     # errors
     "GeometryError",
     "LandscapeError",
     "ObjectiveError",
+    "PredictionError",
     "RecordError",
     "RecordMismatchError",
     "UnsupportedStrategyError",

@@ -23,3 +23,7 @@ class RecordMismatchError(RecordError):
 
 class UnsupportedStrategyError(LandscapeError, RuntimeError):
     """The Trainer's strategy or precision places weights in a way that cannot be evaluated faithfully."""
+
+
+class PredictionError(LandscapeError, RuntimeError):
+    """A look-ahead or a training step was asked for at a moment at which it has no meaning."""
