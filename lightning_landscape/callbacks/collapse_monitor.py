@@ -19,12 +19,12 @@ Quality = Callable[[Tensor], Mapping[str, Tensor]]
 class CollapseMonitor(Callback):
     """Says when the training of a GAN collapses, and measures its samples along the way.
 
-    **Collapse**, as defined here: the discriminator's loss stays below ``threshold`` for ``patience`` iterations on end,
-    or is not finite for as long. With the cross-entropy of the "minimax" and "non-saturating" losses, 2 ln 2 = 1.386
-    when real and generated examples cannot be told apart, a loss of 0.01 says that every example is told apart almost
-    surely; the generator then gets no direction to improve in. The paper on the prediction step judges collapse by eye
-    from loss curves and images; this definition is ours. It does not see a generator that makes good samples of one
-    mode only: that is what ``quality`` is for.
+    **Collapse**, as defined here: the discriminator's loss stays below ``threshold`` for ``patience`` iterations on
+    end, or is not finite for as long. With the cross-entropy of the "minimax" and "non-saturating" losses, 2 ln 2 =
+    1.386 when real and generated examples cannot be told apart, a loss of 0.01 says that every example is told apart
+    almost surely; the generator then gets no direction to improve in. The paper on the prediction step judges collapse
+    by eye from loss curves and images; this definition is ours. It does not see a generator that makes good samples of
+    one mode only: that is what ``quality`` is for.
 
     The measurements go to every logger under ``name/``, and stay in ``history``; a collapse also warns, once. The
     training does not notice: samples are drawn in eval mode from a random stream of their own.
@@ -148,19 +148,20 @@ class CollapseMonitor(Callback):
         self._collapsed_at = torch.where(complete, self.iteration, self._collapsed_at)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
+        module: Any = pl_module
         values: dict[str, Tensor] = {}
         if self.threshold is not None:
             losses = outputs[self.loss].detach()
             if (losses < 0).any():
                 raise LandscapeError(
-                    f"the discriminator's loss is {losses.min():.3g}, and collapse is defined for losses that cannot be "
-                    "negative: give threshold=None, with which only the samples are measured"
+                    f"the discriminator's loss is {losses.min():.3g}, and collapse is defined for losses that cannot "
+                    "be negative: give threshold=None, with which only the samples are measured"
                 )
             values = {self.loss: losses, "collapsed": (self._collapsed_at >= 0).to(losses)}
             self._announce()
         if self.quality is not None:
             with Guard(pl_module, trainer):
-                values |= self.quality(pl_module.sample(self.samples, self.seed))
+                values |= self.quality(module.sample(self.samples, self.seed))
         plain = {name: value.reshape(-1).tolist() for name, value in values.items()}
         self.history.append({"iteration": self.iteration, **plain})
         if trainer.is_global_zero:

@@ -1,5 +1,4 @@
-"""Data modules that hold their images in memory: digits without a download, torchvision's sets, .npz files; and
-rings of Gaussians."""
+"""Data modules: images in memory (digits without a download, torchvision's sets, .npz files), rings of Gaussians."""
 
 from lightning_landscape.data.digits import Digits
 from lightning_landscape.data.images import ImageDataModule, Images

@@ -98,7 +98,9 @@ class GaussianRing(LightningDataModule):
             if value < 1:
                 raise ObjectiveError(f"GaussianRing got {name}={value}: give a whole number of at least 1")
         if radius <= 0 or std < 0:
-            raise ObjectiveError(f"GaussianRing got radius={radius}, std={std}: give a radius above 0 and a std from 0 up")
+            raise ObjectiveError(
+                f"GaussianRing got radius={radius}, std={std}: give a radius above 0 and a std from 0 up"
+            )
         self.batch_size = batch_size
         shape = (batch_size,) if count is None else (batch_size, count)
         self.dataset = RingBatches(modes, radius, std, shape, batches, seed)

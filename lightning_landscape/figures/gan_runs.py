@@ -61,7 +61,7 @@ def plot_gan_runs(
                     panel.axhline(best, color=style.MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
         row[0].set_ylabel(measure.replace("_", " "), fontsize=style.LABEL_SIZE, color=style.INK)
     for panel in panels[-1]:
-        style.label_axes(panel, "learning rate", "", (_WIDTH, _HEIGHT))
+        panel.set_xlabel("learning rate", fontsize=style.LABEL_SIZE, color=style.INK)
     words = {"neither": "without prediction", "generator": "with prediction of the generator"}
     handles = [
         Line2D([], [], color=colours[kind], linewidth=2, label=words.get(kind, f"with prediction: {kind}"))

@@ -74,9 +74,7 @@ def plot_saddle(
                 va="bottom",
             )
     below.set(xlim=(0, products[-1]), ylim=(0, top))
-    style.label_axes(
-        below, "s: product of both step sizes and of the squared slope", "modulus", (7.5, 2.2)
-    )
+    style.label_axes(below, "s: product of both step sizes and of the squared slope", "modulus", (7.5, 2.2))
     handles, _ = below.get_legend_handles_labels()
     style.legend_below(below, handles, 7.5)
     style.set_texts(figure, title, caption)

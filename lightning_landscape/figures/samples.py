@@ -110,9 +110,7 @@ def animate_samples(
     palette = images[-1].quantize(32)
     pictures = [image.resize(images[0].size).quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures[0].save(
-        path, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=True
-    )
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=True)
     return path
 
 

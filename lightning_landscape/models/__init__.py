@@ -1,5 +1,4 @@
-"""Networks for the experiments: the paper's VGG-9, ResNets with and without shortcuts and DenseNet-121, an MLP; DCGAN,
-and stacks of tiny MLPs."""
+"""Networks for the experiments: VGG-9, ResNets with and without shortcuts, DenseNet-121, MLPs and DCGAN."""
 
 from lightning_landscape.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_landscape.models.densenet import DenseNet

@@ -100,13 +100,17 @@ def _doubling(fan_in: int, fan_out: int, bias: bool) -> nn.Module:
 
 
 def _start(network: str, size: int, stages: int, **sizes: int) -> int:
-    """The pixels at the narrow end."""
+    """Return the pixels at the narrow end.
+
+    Raises:
+        GeometryError: A size is less than 1, or does not fit the stages.
+    """
     require_positive(network, size=size, stages=stages, **sizes)
     if size % 2**stages:
         raise GeometryError(
             f"{network} got size={size} and stages={stages}: pass a size that can be halved {stages} times"
         )
-    return size // 2**stages
+    return int(size // 2**stages)
 
 
 def _initialize(network: nn.Module) -> None:

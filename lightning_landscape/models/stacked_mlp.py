@@ -61,9 +61,7 @@ class StackedMLP(nn.Module):
         torch.Size([7, 5])
     """
 
-    def __init__(
-        self, count: int, in_features: int, hidden: Sequence[int], out_features: int, groups: int = 1
-    ) -> None:
+    def __init__(self, count: int, in_features: int, hidden: Sequence[int], out_features: int, groups: int = 1) -> None:
         super().__init__()
         require_positive("StackedMLP", count=count, in_features=in_features, out_features=out_features, groups=groups)
         for width in hidden:

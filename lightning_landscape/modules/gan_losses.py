@@ -160,7 +160,8 @@ def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor, mixtu
     share = mixture.view(-1, *[1] * (real.dim() - 1))
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
     (slopes,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
-    return (slopes.flatten(1).norm(dim=1) - 1).square().mean()
+    lengths: Tensor = slopes.flatten(1).norm(dim=1)
+    return (lengths - 1).square().mean()
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ from lightning_landscape.optim.prediction import Prediction
 Predicted = Literal["neither", "generator", "discriminator", "both"]
 MakeOptimizer = Callable[[Iterator[nn.Parameter]], Optimizer]
 
+# Of Radford, Metz and Chintala (2016), and of most GANs since.
+DCGAN_ADAM: MakeOptimizer = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
+
 
 class PredictionGAN(LightningModule):
     """Trains a generator against a discriminator, either of which may be met at its prediction.
@@ -35,10 +38,10 @@ class PredictionGAN(LightningModule):
     Each step logs ``discriminator_loss`` and, where the generator was stepped, ``generator_loss``, and returns both;
     after each epoch samples are published to the loggers as a figure: a grid of images, or points of the plane.
 
-    A run that is resumed from a checkpoint goes on exactly: weights, optimizers and displacements are in the checkpoint,
-    and the noise of a step is drawn from a generator of its own, seeded with ``seed``, the step's number and the rank.
-    The order of the data is the loader's business. Checkpoints hold tensors and plain numbers alone; to restore one,
-    pass the networks again.
+    A run that is resumed from a checkpoint goes on exactly: weights, optimizers and displacements are in the
+    checkpoint, and the noise of a step is drawn from a generator of its own, seeded with ``seed``, the step's number
+    and the rank. The order of the data is the loader's business. Checkpoints hold tensors and plain numbers alone; to
+    restore one, pass the networks again.
 
     Under DDP each step uses the parameters of one player only: take ``strategy="ddp_find_unused_parameters_true"``.
 
@@ -72,7 +75,7 @@ class PredictionGAN(LightningModule):
         *,
         loss: str | AdversarialLoss = "minimax",
         prediction: Predicted = "generator",
-        optimizer: MakeOptimizer = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999)),
+        optimizer: MakeOptimizer = DCGAN_ADAM,
         discriminator_optimizer: MakeOptimizer | None = None,
         discriminator_steps: int = 1,
         samples: int = 64,
@@ -82,7 +85,9 @@ class PredictionGAN(LightningModule):
         if isinstance(loss, str) and loss not in LOSSES:
             raise LandscapeError(f"loss={loss!r} is unknown: choose one of {', '.join(LOSSES)}, or an AdversarialLoss")
         if prediction not in get_args(Predicted):
-            raise LandscapeError(f"prediction={prediction!r} is unknown: choose one of {', '.join(get_args(Predicted))}")
+            raise LandscapeError(
+                f"prediction={prediction!r} is unknown: choose one of {', '.join(get_args(Predicted))}"
+            )
         for option, value, least in (
             ("discriminator_steps", discriminator_steps, 1),
             ("samples", samples, 0),
@@ -121,7 +126,8 @@ class PredictionGAN(LightningModule):
             ``[count, ...]``, without a graph.
         """
         with Guard(self.generator):
-            return self(self._normal(count, torch.Generator(self.device).manual_seed(seed)))
+            samples: Tensor = self(self._normal(count, torch.Generator(self.device).manual_seed(seed)))
+            return samples
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The generator's and the discriminator's optimizer."""
@@ -161,7 +167,7 @@ class PredictionGAN(LightningModule):
         """Publish samples of the same noise after each epoch."""
         if self.samples and self.trainer.is_global_zero:
             figure = plot_samples(self.sample(self.samples).cpu().numpy())
-            publish(self.loggers, self.global_step, figures={"samples": figure})
+            publish(self.trainer.loggers, self.global_step, figures={"samples": figure})
 
     def _step_discriminator(self, real: Tensor, noise: Tensor, random: torch.Generator) -> Tensor:
         _, optimizer = self._optimizers()

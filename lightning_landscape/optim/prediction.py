@@ -143,6 +143,7 @@ class Prediction:
         previous = state_dict.get(_KEY, [])
         self._parameters = parameters if previous else []
         self._previous = [
-            weights.detach().clone().to(parameter) for weights, parameter in zip(previous, self._parameters, strict=True)
+            weights.detach().clone().to(parameter)
+            for weights, parameter in zip(previous, self._parameters, strict=True)
         ]
         self._in_step = False

@@ -11,16 +11,16 @@ from lightning_landscape.errors import GeometryError
 
 Steps = Literal["simultaneous", "alternating", "prediction"]
 
-STABLE_BELOW: Final[dict[Steps, float]] = {"simultaneous": 0.0, "alternating": 4.0, "prediction": 4 / 3}
+STABLE_BELOW: Final[dict[str, float]] = {"simultaneous": 0.0, "alternating": 4.0, "prediction": 4 / 3}
 """The least s from which on the iteration diverges."""
 
 
 def iteration_matrix(steps: Steps, s: float) -> NDArray[np.float64]:
     r"""The linear map of one iteration on :math:`\min_u \max_v \sigma u v` with the steps alpha of u and beta of v.
 
-    Only :math:`s = \alpha \beta \sigma^2` matters; the map is written for :math:`\alpha \sigma = \beta \sigma = \sqrt s`.
-    u steps first. v then sees the old u ("simultaneous"), the new one ("alternating"), or its prediction
-    :math:`2 u_{\text{new}} - u_{\text{old}}` ("prediction").
+    Only :math:`s = \alpha \beta \sigma^2` matters; the map is written for :math:`\alpha \sigma = \beta \sigma = \sqrt
+    s`. u steps first. v then sees the old u ("simultaneous"), the new one ("alternating"), or its prediction :math:`2
+    u_{\text{new}} - u_{\text{old}}` ("prediction").
 
     Args:
         steps: the order of the steps.
@@ -49,8 +49,9 @@ def iteration_matrix(steps: Steps, s: float) -> NDArray[np.float64]:
 def modulus(steps: Steps, s: ArrayLike) -> NDArray[np.float64]:
     r"""The largest modulus of the eigenvalues of `iteration_matrix`: the factor of an iteration in the long run.
 
-    Simultaneous steps have :math:`\sqrt{1 + s}` and diverge always. Alternating steps have 1 for s up to 4: they circle.
-    Prediction has :math:`\sqrt{1 - s}` for s up to 1, and stays below 1 up to 4/3: it converges, in a smaller range.
+    Simultaneous steps have :math:`\sqrt{1 + s}` and diverge always. Alternating steps have 1 for s up to 4: they
+    circle. Prediction has :math:`\sqrt{1 - s}` for s up to 1, and stays below 1 up to 4/3: it converges, in a smaller
+    range.
 
     Args:
         steps: the order of the steps.
@@ -65,4 +66,5 @@ def modulus(steps: Steps, s: ArrayLike) -> NDArray[np.float64]:
     """
     values = np.asarray(s, dtype=np.float64)
     matrices = np.array([iteration_matrix(steps, float(value)) for value in values.ravel()])
-    return np.abs(np.linalg.eigvals(matrices)).max(-1).reshape(values.shape)
+    moduli: NDArray[np.float64] = np.abs(np.linalg.eigvals(matrices)).max(-1)
+    return moduli.reshape(values.shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ def save_runs(path: Path, runs: Iterable[GANRun], settings: object) -> None:
     text = json.dumps({"settings": settings, "runs": [asdict(run) for run in runs]}, indent=1)
     temporary = path.with_suffix(".part")
     temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_runs(path: Path) -> tuple[list[GANRun], object]:

@@ -40,7 +40,8 @@ def gan_images(cfg: DictConfig) -> list[Path]:
     check_writable(folder)
     data: ImageDataModule = instantiate(cfg.data, _convert_="all")
     data.prepare_data()
-    classifier, accuracy, real = _judge(cfg, data, folder / "classifier.pt")
+    classifier = _classifier(cfg, data, folder / "classifier.pt")
+    accuracy, real = _on_real_images(classifier, data)
     runs: list[GANRun] = []
     for beta1, rate, seed, prediction in product(
         cfg.sweep.betas, cfg.sweep.rates, cfg.sweep.seeds, cfg.sweep.predictions
@@ -49,9 +50,10 @@ def gan_images(cfg: DictConfig) -> list[Path]:
         train = partial(_train, cfg, data, classifier, (beta1, rate, seed, prediction), folder / "runs" / f"{name}.npz")
         runs += kept(folder / "runs" / f"{name}.json", settings_of(cfg), train)
     caption = (
-        f"{len(cfg.sweep.seeds)} seeds each, {_iterations(cfg, data):,} iterations of batch {data.batch_size}, loss {cfg.gan.loss}. The score is of a "
-        f"classifier trained here (test accuracy {accuracy:.1%}), which gives the real test images {real:.2f} (dashed); "
-        f"it is not the inception score. Collapsed: discriminator loss below {cfg.sweep.threshold:g} for "
+        f"{len(cfg.sweep.seeds)} seeds each, {_iterations(cfg, data):,} iterations of batch {data.batch_size}, "
+        f"loss {cfg.gan.loss}. The score is of a classifier trained here (test accuracy "
+        f"{accuracy:.1%}), which gives the real test images {real:.2f} (dashed); it is not the inception score. "
+        f"Collapsed: discriminator loss below {cfg.sweep.threshold:g} for "
         f"{cfg.sweep.patience} iterations. Means over the last fifth of the training."
     )
     return [*report(cfg, runs, _MEASURES, real, caption), _samples(cfg, folder)]
@@ -61,30 +63,36 @@ def _name(beta1: float, rate: float, seed: int, prediction: str) -> str:
     return f"beta1={beta1:g}-rate={rate:g}-seed={seed}-{prediction}"
 
 
-def _judge(cfg: DictConfig, data: ImageDataModule, path: Path) -> tuple[Classifier, float, float]:
-    """Train the classifier, or load the one of an interrupted sweep; return it, its accuracy and the real images' score."""
+def _classifier(cfg: DictConfig, data: ImageDataModule, path: Path) -> Classifier:
+    """Train the classifier, or load the one of an interrupted sweep."""
     seed_everything(cfg.seed, verbose=False)
     classifier = Classifier(
         instantiate(cfg.model, _convert_="all"), partial(torch.optim.Adam, lr=1e-3), num_classes=cfg.images.classes
     )
-    options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    if path.exists():
+        classifier.load_state_dict(torch.load(path, weights_only=True))
+        return classifier
     trainer = Trainer(
         max_epochs=cfg.sweep.classifier_epochs,
         accelerator=cfg.trainer.accelerator,
         limit_train_batches=cfg.trainer.limit_train_batches,
         limit_val_batches=0,
         enable_progress_bar=cfg.trainer.enable_progress_bar,
-        **options,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
     )
-    if path.exists():
-        classifier.load_state_dict(torch.load(path, weights_only=True))
-    else:
-        trainer.fit(classifier, datamodule=data)
-        torch.save(classifier.state_dict(), path)
+    trainer.fit(classifier, datamodule=data)
+    torch.save(classifier.state_dict(), path)
+    return classifier
+
+
+def _on_real_images(classifier: Classifier, data: ImageDataModule) -> tuple[float, float]:
+    """The classifier's accuracy on the test images, and the score that it gives them."""
     with Guard(classifier):
         results = [(classifier(images), labels) for images, labels in data.test_dataloader()]
     logits, labels = torch.cat([r[0] for r in results]), torch.cat([r[1] for r in results])
-    return classifier, (logits.argmax(1) == labels).float().mean().item(), classifier_score(logits)[_MEASURES[0]].item()
+    return (logits.argmax(1) == labels).float().mean().item(), classifier_score(logits)[_MEASURES[0]].item()
 
 
 def _train(

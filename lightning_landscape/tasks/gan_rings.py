@@ -51,8 +51,8 @@ def gan_rings(cfg: DictConfig) -> list[Path]:
     caption = (
         f"{cfg.sweep.seeds} seeds each, {cfg.sweep.iterations:,} iterations of batch {data.batch_size}, loss "
         f"{cfg.gan.loss}. Collapsed: discriminator loss below {cfg.sweep.threshold:g} for {cfg.sweep.patience} "
-        "iterations. A mode is covered with 0.08 / modes of the samples, a sample good, within 0.1 of a mode. Means over "
-        "the last fifth of the training."
+        "iterations. A mode is covered with 0.08 / modes of the samples, a sample good within 0.1 of a mode. Means "
+        "over the last fifth of the training."
     )
     written = report(cfg, runs, ("modes_covered", "good_samples"), len(modes), caption)
     return [*written, *_animate(cfg, modes, folder)]
@@ -97,7 +97,7 @@ def _train(cfg: DictConfig, beta1: float, prediction: str, frames: Path) -> list
 
 
 def adam_with_rates(parameters: Iterator[nn.Parameter], rates: list[float], beta1: float) -> torch.optim.Adam:
-    """Adam for stacked networks: of each layer's groups of parameters, the first learns with the first rate, and so on."""
+    """Adam for stacked networks: the first group of parameters of each layer learns with the first rate, and so on."""
     every = list(parameters)
     groups = [{"params": every[number :: len(rates)], "lr": rate} for number, rate in enumerate(rates)]
     return torch.optim.Adam(groups, betas=(beta1, 0.999), fused=True)

@@ -35,8 +35,9 @@ def gan_saddle(cfg: DictConfig) -> list[Path]:
         STABLE_BELOW,
         title=cfg.title,
         caption=f"min over u, max over v of u v. Above: {cfg.saddle.iterations} iterations from (1, 1) with s = "
-        f"{cfg.saddle.s:g}; the saddle is the cross, and simultaneous steps leave the picture. Below: under 1 the iteration converges, at 1 it circles, over 1 it "
-        "diverges. Prediction converges, but for smaller steps than those with which alternating steps still circle.",
+        f"{cfg.saddle.s:g}; the saddle is the cross, and simultaneous steps leave the picture. Below: "
+        "under 1 the iteration converges, at 1 it circles, over 1 it diverges. Prediction converges, but for "
+        "smaller steps than those with which alternating steps still circle.",
     )
     written = [folder / "saddle.png", folder / "saddle.md"]
     figure.savefig(written[0], dpi=150)

@@ -18,11 +18,11 @@ from lightning_landscape.records.gan_runs import GANRun, load_runs, markdown_tab
 
 
 def settings_of(cfg: DictConfig) -> dict[str, Any]:
-    """The part of the configuration that runs depend on, as plain values."""
-    return {
-        key: OmegaConf.to_container(cfg[key], resolve=True) if OmegaConf.is_config(cfg[key]) else cfg[key]
-        for key in ("data", "gan", "sweep", "seed")
-    }
+    """The part of the configuration that runs depend on, as plain values; what is only shown is left out."""
+    nodes: Any = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("data", "gan", "sweep")}
+    nodes["sweep"].pop("animate", None)
+    trainer = {key: cfg.trainer[key] for key in ("max_epochs", "limit_train_batches")}
+    return {**nodes, "trainer": trainer, "seed": cfg.seed}
 
 
 def kept(path: Path, settings: dict[str, Any], make: Callable[[], list[GANRun]]) -> list[GANRun]:

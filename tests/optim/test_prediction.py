@@ -108,10 +108,14 @@ def test_weights_return_after_an_exception(error: type[BaseException]) -> None:
     prediction = Prediction(optimizer)
     step(module, optimizer)
     before = values(module)
-    with pytest.raises(error), prediction.lookahead():
-        with torch.no_grad():
+
+    def spoil() -> None:
+        with prediction.lookahead(), torch.no_grad():
             module[0].weight.fill_(torch.nan)
-        raise error
+            raise error
+
+    with pytest.raises(error):
+        spoil()
     assert_equal(values(module), before)
     with prediction.lookahead():
         assert not torch.equal(module[0].weight, before[0])
