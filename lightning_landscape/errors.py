@@ -27,3 +27,7 @@ class UnsupportedStrategyError(LandscapeError, RuntimeError):
 
 class QuantizationError(LandscapeError, ValueError):
     """A grid of weights, or what is to be put on one, is out of range."""
+
+
+class PredictionError(LandscapeError, RuntimeError):
+    """A look-ahead or a training step was asked for at a moment at which it has no meaning."""
