@@ -393,7 +393,10 @@ def interrupted_after(count: int, error: type[BaseException]) -> Callable[[Least
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_record_is_resumed_where_it_stopped(error: type[BaseException], tmp_path: Path) -> None:
-    """Six batches a point, and one more to learn the channels; the fifth of twelve points fails. Without shortcuts, whose trial also calls the step."""
+    """Six batches a point, and one more to learn the channels; the fifth of twelve points fails.
+
+    Without shortcuts, whose trial calls the step, too.
+    """
     module = LeastSquares()
     whole = interrupted_after(0, error)
     surface_of(module, step=whole, shortcuts=[], path=tmp_path / "whole.h5")
