@@ -7,6 +7,7 @@ where a thread keeps it as it comes, while the rank itself computes. A rank that
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch.distributed as dist
+from torch._C._distributed_c10d import Store
 
 from lightning_landscape.errors import LandscapeError
 
@@ -47,7 +49,7 @@ class Deal:
     """
 
     def __init__(
-        self, store: dist.Store, rank: int, world: int, points: Sequence[int], keep: Callable[[int, Row], None]
+        self, store: Store, rank: int, world: int, points: Sequence[int], keep: Callable[[int, Row], None]
     ) -> None:
         self._store = store
         self._rank = rank
@@ -123,9 +125,9 @@ class Deal:
         if self._rank == 0:
             self._own.extend(rows)
         elif rows:
-            table = np.array([[point, *values] for point, values in rows])
-            number = self._store.add("reports", 1)
-            self._store.set(f"report/{number}", np.array(table.shape, dtype=np.float64).tobytes() + table.tobytes())
+            # JSON gives back every bit of a float, NaN and infinities included.
+            report = json.dumps([(point, values.tolist()) for point, values in rows])
+            self._store.set(f"report/{self._store.add('reports', 1)}", report)
 
     def _announce(self, message: str) -> None:
         if not self._lost and self._store.add("failures", 1) == 1:
@@ -178,9 +180,8 @@ class Deal:
             key = f"report/{number}"
             if not self._store.check([key]):
                 return
-            message = np.frombuffer(self._store.get(key))
-            for point, *values in message[2:].reshape(message[:2].astype(int)):
-                self._take(int(point), np.array(values))
+            for point, values in json.loads(self._store.get(key)):
+                self._take(point, np.array(values))
             self._store.delete_key(key)
             self._read = number
 

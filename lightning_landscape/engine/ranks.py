@@ -9,6 +9,7 @@ from uuid import uuid4
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.distributed_c10d import _get_default_store  # private: there is no public way to it
 
 from lightning_landscape.errors import LandscapeError
@@ -16,7 +17,7 @@ from lightning_landscape.errors import LandscapeError
 T = TypeVar("T")
 
 
-def group_store() -> dist.Store | None:
+def group_store() -> Store | None:
     """Return the key-value store by which the processes of the default group found each other."""
     return _get_default_store()
 
@@ -61,7 +62,7 @@ class Ranks:
             dist.broadcast(moved, src=0)
             tensor.copy_(moved)
 
-    def store(self) -> dist.Store:
+    def store(self) -> Store:
         """Open an empty key-value store that all ranks share, on the host; what is done with it is no collective.
 
         Raises:
@@ -74,7 +75,7 @@ class Ranks:
                 f"the process group of the backend {dist.get_backend()!r} has no key-value store, through which points "
                 "are dealt to ranks: initialise it with 'gloo' or 'nccl'"
             )
-        return dist.PrefixStore(f"lightning_landscape/{token}", found)
+        return PrefixStore(f"lightning_landscape/{token}", found)
 
     def broadcast_buffers(self, module: nn.Module) -> None:
         """Overwrite a module's buffers with rank zero's, which are those that a checkpoint keeps.

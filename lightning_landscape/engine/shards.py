@@ -31,7 +31,9 @@ _WRAPPERS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.
 class Shard(Protocol):
     """One tensor of the model, of which this rank holds a part."""
 
-    shape: torch.Size
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the whole tensor."""
 
     @property
     def local(self) -> Tensor:
@@ -118,11 +120,11 @@ class DistributedShard:
     @property
     def local(self) -> Tensor:
         """The local part."""
-        return self.parameter.detach().to_local()
+        return self.parameter.to_local().detach()
 
     def whole(self) -> Tensor:
         """Gather the whole tensor."""
-        return self.parameter.detach().full_tensor().clone()
+        return self.parameter.full_tensor().detach().clone()
 
     def cut(self, whole: Tensor) -> Tensor:
         """Return the local part of another tensor, without communication: every rank has the whole."""
@@ -247,13 +249,14 @@ def _flat_shards(wrapper: nn.Module, parameters: dict[str, nn.Parameter]) -> Ite
     for prefix, unit in wrapper.named_modules():
         if not isinstance(unit, FSDP) or unit._handle is None:
             continue
-        flat = unit._handle.flat_param
+        flat, group = unit._handle.flat_param, unit.process_group
+        assert group is not None
         names = [".".join(filter(None, (_clean(prefix), _clean(name)))) for name in flat._fqns]
         mine = torch.tensor([parameters[name].numel() for name in names], device=flat.device)
-        everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(unit.process_group))]
-        dist.all_gather(everyone, mine, group=unit.process_group)
+        everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(everyone, mine, group=group)
         sizes = torch.stack(everyone, dim=1).tolist()
         for name, shape, counts in zip(names, flat._shapes, sizes, strict=True):
             # With the strategy NO_SHARD, every rank holds all of it.
             if min(counts) < shape.numel():
-                yield name, FlatShard(parameters[name], shape, tuple(counts), unit.process_group)
+                yield name, FlatShard(parameters[name], shape, tuple(counts), group)

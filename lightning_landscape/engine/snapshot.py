@@ -112,7 +112,7 @@ class Snapshot:
 
         def refill() -> None:
             container.clear()
-            if isinstance(container, dict):
+            if isinstance(items, dict):
                 for key, item in items.items():  # a Counter's own update adds, and dict's is none of an OrderedDict
                     container[key] = item
             elif isinstance(container, set):
