@@ -104,4 +104,4 @@ def _leaves(network: nn.Module) -> list[nn.Module]:
 
 def _multiply(layer: nn.Module, factor: float) -> None:
     for parameter in layer.parameters(recurse=False):
-        parameter *= factor
+        parameter.mul_(factor)
