@@ -52,6 +52,23 @@ def mode_coverage(samples: Tensor, modes: Tensor, radius: float = 0.1, share: fl
     }
 
 
+def travel(clouds: Tensor) -> Tensor:
+    """Measure the unrest of a model: how far the sample of one noise moves from one measurement to the next.
+
+    Args:
+        clouds: samples of the same noise at several moments ``[moments, N, 2]``, or ``[moments, N, runs, 2]``.
+
+    Returns:
+        The median distance over the samples, averaged over the moments: a scalar, or ``[runs]``; NaN for fewer than
+        two moments.
+
+    Example:
+        >>> travel(torch.tensor([[[0.0, 0.0]], [[3.0, 4.0]], [[3.0, 5.0]]])).item()
+        3.0
+    """
+    return clouds.diff(dim=0).norm(dim=-1).median(1).values.mean(0)
+
+
 def classifier_score(logits: Tensor) -> dict[str, Tensor]:
     r"""Judge images by what a classifier sees in them.
 

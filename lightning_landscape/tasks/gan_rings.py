@@ -20,10 +20,10 @@ from lightning_landscape.figures.samples import animate_samples, headings, plot_
 from lightning_landscape.modules.prediction_gan import PredictionGAN
 from lightning_landscape.records.gan_runs import GANRun
 from lightning_landscape.records.surface_file import check_writable
-from lightning_landscape.sampling.modes import mode_coverage
-from lightning_landscape.tasks.gan_sweep import final_measures, fit, kept, report, settings_of
+from lightning_landscape.sampling.modes import mode_coverage, travel
+from lightning_landscape.tasks.gan_sweep import final_measures, fit, kept, last_fifth, report, settings_of
 
-_MEASURES = ("modes_covered", "good_samples", "distance")
+_COVERAGE = ("modes_covered", "good_samples", "distance")
 _KEPT_SAMPLES = 400  # of each run and measurement, for the animation
 
 
@@ -52,9 +52,10 @@ def gan_rings(cfg: DictConfig) -> list[Path]:
         f"{cfg.sweep.seeds} seeds each, {cfg.sweep.iterations:,} iterations of batch {data.batch_size}, loss "
         f"{cfg.gan.loss}. Collapsed: discriminator loss below {cfg.sweep.threshold:g} for {cfg.sweep.patience} "
         "iterations. A mode is covered with 0.08 / modes of the samples, a sample good within 0.1 of a mode. Means "
-        "over the last fifth of the training."
+        "over the last fifth of the training. Distance: of a sample from its nearest mode; travel: of a sample of one "
+        f"noise in {cfg.sweep.measure_every} iterations."
     )
-    written = report(cfg, runs, ("modes_covered", "good_samples"), len(modes), caption)
+    written = report(cfg, runs, cfg.sweep.shown, len(modes), caption)
     return [*written, *_animate(cfg, modes, folder)]
 
 
@@ -88,12 +89,18 @@ def _train(cfg: DictConfig, beta1: float, prediction: str, frames: Path) -> list
     frames.parent.mkdir(parents=True, exist_ok=True)
     steps = [row["iteration"] for row in monitor.history]
     np.savez(frames, samples=torch.stack(clouds).numpy(), iterations=np.array(steps))
+    unrest = travel(torch.stack(last_fifth(clouds, before=1))).tolist()
     return [
         GANRun(
-            rates[run // seeds], beta1, prediction, run % seeds, at, final_measures(monitor, _MEASURES, run)
+            rate=rates[run // seeds],
+            beta1=beta1,
+            prediction=prediction,
+            seed=run % seeds,
+            collapsed_at=at,
+            measures={**final_measures(monitor, _COVERAGE, run), "travel": unrest[run]},
         )
         for run, at in enumerate(monitor.collapsed_at)
-    ]  # fmt: skip
+    ]
 
 
 def adam_with_rates(parameters: Iterator[nn.Parameter], rates: list[float], beta1: float) -> torch.optim.Adam:

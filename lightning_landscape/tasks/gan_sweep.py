@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -16,11 +16,14 @@ from lightning_landscape.errors import RecordMismatchError
 from lightning_landscape.figures.gan_runs import plot_gan_runs
 from lightning_landscape.records.gan_runs import GANRun, load_runs, markdown_table, save_runs
 
+T = TypeVar("T")
+
 
 def settings_of(cfg: DictConfig) -> dict[str, Any]:
     """The part of the configuration that runs depend on, as plain values; what is only shown is left out."""
     nodes: Any = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("data", "gan", "sweep")}
-    nodes["sweep"].pop("animate", None)
+    for shown in ("animate", "shown"):
+        nodes["sweep"].pop(shown, None)
     trainer = {key: cfg.trainer[key] for key in ("max_epochs", "limit_train_batches")}
     return {**nodes, "trainer": trainer, "seed": cfg.seed}
 
@@ -56,9 +59,14 @@ def fit(cfg: DictConfig, name: str, module: LightningModule, data: Any, callback
         trainer.fit(module, data)
 
 
+def last_fifth(measurements: Sequence[T], before: int = 0) -> Sequence[T]:
+    """The last fifth of the measurements of a training, at least one, and so many before it."""
+    return measurements[-max(1, len(measurements) // 5) - before :]
+
+
 def final_measures(monitor: CollapseMonitor, names: Sequence[str], run: int = 0) -> dict[str, float]:
     """Each measure of one run as the mean over the last fifth of its measurements, since some models never rest."""
-    last = monitor.history[-max(1, len(monitor.history) // 5) :]
+    last = last_fifth(monitor.history)
     return {name: sum(row[name][run] for row in last) / len(last) for name in names}
 
 

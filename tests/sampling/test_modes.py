@@ -9,7 +9,7 @@ import torch
 
 from lightning_landscape.data.ring import ring_modes
 from lightning_landscape.errors import GeometryError
-from lightning_landscape.sampling.modes import classifier_score, mode_coverage
+from lightning_landscape.sampling.modes import classifier_score, mode_coverage, travel
 
 
 def test_coverage_of_samples_of_some_of_the_modes() -> None:
@@ -54,6 +54,14 @@ def test_samples_that_are_not_numbers_are_no_good() -> None:
 def test_samples_that_do_not_fit_are_refused(samples: torch.Tensor) -> None:
     with pytest.raises(GeometryError, match="cannot be compared"):
         mode_coverage(samples, ring_modes(8, 1.0))
+
+
+def test_travel_of_a_turning_ring_is_a_chord() -> None:
+    """Points on a circle that turn by 60 degrees move by the radius; another run rests."""
+    start = ring_modes(12, 2.0)
+    turning = torch.stack([start.roll(2 * step, 0) for step in range(4)])
+    clouds = torch.stack([turning, start.expand(4, -1, -1)], 2)
+    torch.testing.assert_close(travel(clouds), torch.tensor([2.0, 0.0]))
 
 
 def test_score_of_a_classifier_in_closed_form() -> None:
