@@ -423,7 +423,7 @@ def slow_step(module: LeastSquares, batch: Any) -> Tensor:
 
 def compute_slowly(path: str) -> None:
     torch.set_num_threads(1)
-    surface_of(LeastSquares(), SLOW_GRID, slow_step, path=path, dataloader=loader(23))
+    surface_of(LeastSquares(), SLOW_GRID, slow_step, path=path, dataloader=loader(23), shortcuts=[])
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
@@ -449,7 +449,7 @@ def test_killed_ten_times_at_random_moments(tmp_path: Path) -> None:
             assert partial.done.sum() >= finished
             finished = int(partial.done.sum())
     assert 0 < finished < SLOW_GRID.size
-    surface_of(module, SLOW_GRID, slow_step, path=path, dataloader=loader(23))
+    surface_of(module, SLOW_GRID, slow_step, path=path, dataloader=loader(23), shortcuts=[])
     surface_of(module, SLOW_GRID, slow_step, path=tmp_path / "whole.h5", dataloader=loader(23))
     assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.h5", "whole.h5"]
