@@ -104,7 +104,7 @@ def check_failure_on_one_rank(folder: Path) -> None:
     line, path = Line.random(weights_of(module)), folder / "failed.h5"
 
     def compute() -> Surface:
-        return compute_surface(module, loader, line, Grid(x=(-1, 1, 2001)), step, path, progress=False)
+        return compute_surface(module, loader, line, Grid(x=(-1, 1, 2001)), step, path, progress=False, shortcuts=[])
 
     try:
         compute()
