@@ -103,6 +103,7 @@ _TOUCHING_FILES = [
     (h5py.AttributeManager, "__setitem__"),
     (h5py.Dataset, "__setitem__"),
     (h5py.Dataset, "write_direct"),
+    (SurfaceFile, "_put"),
     (h5py.File, "close"),
     (os, "fsync"),
     (pathlib.Path, "replace"),
