@@ -9,6 +9,7 @@ from lightning_landscape.errors import (
     LandscapeError,
     ObjectiveError,
     PredictionError,
+    QuantizationError,
     RecordError,
     RecordMismatchError,
     UnsupportedStrategyError,
@@ -17,8 +18,14 @@ from lightning_landscape.geometry.directions import random_direction
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.geometry.weights import Weights, weights_of
 from lightning_landscape.modules import PredictionGAN
+from lightning_landscape.modules.quantized_classifier import QuantizedClassifier
 from lightning_landscape.optim import Prediction
+from lightning_landscape.optim.rounding import DeterministicRounding, StochasticRounding
+from lightning_landscape.quantization.binary_connect import binary_connect, clip_
+from lightning_landscape.quantization.packing import load_packed, save_packed
+from lightning_landscape.quantization.quantizer import Quantizer
 from lightning_landscape.records.measures import measure
+from lightning_landscape.records.sketch import Sketch
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.trajectory import Trajectory
 from lightning_landscape.sampling.grid import Grid
@@ -37,6 +44,7 @@ __all__ = [
     "compute_surface",
     "weights_from_checkpoint",
     # records
+    "Sketch",
     "Surface",
     "Trajectory",
     "measure",
@@ -45,6 +53,15 @@ __all__ = [
     "LossLandscape",
     "TrajectoryRecorder",
     "register_logger",
+    # quantised training
+    "DeterministicRounding",
+    "QuantizedClassifier",
+    "Quantizer",
+    "StochasticRounding",
+    "binary_connect",
+    "clip_",
+    "load_packed",
+    "save_packed",
     # training methods
     "Prediction",
     "PredictionGAN",
@@ -52,6 +69,7 @@ __all__ = [
     "GeometryError",
     "LandscapeError",
     "ObjectiveError",
+    "QuantizationError",
     "PredictionError",
     "RecordError",
     "RecordMismatchError",

@@ -5,8 +5,10 @@ from lightning_landscape.figures.comparison import plot_comparison
 from lightning_landscape.figures.contours import plot_contours
 from lightning_landscape.figures.curves import plot_curves
 from lightning_landscape.figures.interactive import interactive_surface, write_html
+from lightning_landscape.figures.quantization import plot_distributions, plot_error_floors, plot_training_errors
 from lightning_landscape.figures.report import Report, RunSummary, write_report
 from lightning_landscape.figures.samples import animate_samples, plot_samples
+from lightning_landscape.figures.sketch import plot_sketch
 from lightning_landscape.figures.surface3d import plot_surface
 from lightning_landscape.figures.trajectory import plot_trajectory
 from lightning_landscape.figures.vtk import write_vtk
@@ -20,8 +22,12 @@ __all__ = [
     "plot_comparison",
     "plot_contours",
     "plot_curves",
+    "plot_distributions",
+    "plot_error_floors",
+    "plot_sketch",
     "plot_samples",
     "plot_surface",
+    "plot_training_errors",
     "plot_trajectory",
     "write_html",
     "write_report",

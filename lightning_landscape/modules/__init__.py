@@ -3,5 +3,6 @@
 from lightning_landscape.modules.classifier import Classifier
 from lightning_landscape.modules.gan_losses import AdversarialLoss
 from lightning_landscape.modules.prediction_gan import PredictionGAN
+from lightning_landscape.modules.quantized_classifier import QuantizedClassifier
 
-__all__ = ["AdversarialLoss", "Classifier", "PredictionGAN"]
+__all__ = ["AdversarialLoss", "Classifier", "PredictionGAN", "QuantizedClassifier"]

@@ -66,7 +66,8 @@ def travel(clouds: Tensor) -> Tensor:
         >>> travel(torch.tensor([[[0.0, 0.0]], [[3.0, 4.0]], [[3.0, 5.0]]])).item()
         3.0
     """
-    return clouds.diff(dim=0).norm(dim=-1).median(1).values.mean(0)
+    distances: Tensor = clouds.diff(dim=0).norm(dim=-1).median(1).values.mean(0)
+    return distances
 
 
 def classifier_score(logits: Tensor) -> dict[str, Tensor]:

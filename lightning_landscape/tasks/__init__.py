@@ -6,6 +6,10 @@ from lightning_landscape.tasks.gan_rings import gan_rings
 from lightning_landscape.tasks.gan_saddle import gan_saddle
 from lightning_landscape.tasks.interpolate import interpolate
 from lightning_landscape.tasks.plot import plot
+from lightning_landscape.tasks.quantized_images import quantized_images
+from lightning_landscape.tasks.quantized_quadratic import quantized_quadratic
+from lightning_landscape.tasks.quantized_toy import quantized_toy
+from lightning_landscape.tasks.scale_invariance import scale_invariance
 from lightning_landscape.tasks.train import surface, train
 
 TASKS = {
@@ -14,9 +18,27 @@ TASKS = {
     "surface": surface,
     "interpolate": interpolate,
     "plot": plot,
+    "scale_invariance": scale_invariance,
+    "quantized_quadratic": quantized_quadratic,
+    "quantized_toy": quantized_toy,
+    "quantized_images": quantized_images,
     "gan_saddle": gan_saddle,
     "gan_rings": gan_rings,
     "gan_images": gan_images,
 }
 
-__all__ = ["TASKS", "compare", "gan_images", "gan_rings", "gan_saddle", "interpolate", "plot", "surface", "train"]
+__all__ = [
+    "TASKS",
+    "compare",
+    "gan_images",
+    "gan_rings",
+    "gan_saddle",
+    "interpolate",
+    "plot",
+    "quantized_images",
+    "quantized_quadratic",
+    "quantized_toy",
+    "scale_invariance",
+    "surface",
+    "train",
+]

@@ -24,6 +24,7 @@ TINY_IMAGES = [
     "images.channels=1",
     "images.size=8",
     "sweep.seeds=[0]",
+    "sweep.rates=[2.0e-4,1.0e-3]",
     "sweep.measure_every=2",
     "sweep.samples=8",
     "sweep.classifier_epochs=1",
