@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Ra
 from lightning_landscape.engine._compat import before_batch_transfer, wrapped_sampler
 from lightning_landscape.engine.generators import seeded_generators
 from lightning_landscape.engine.guard import seed_rng
+from lightning_landscape.engine.streaming import pinned, streamed
 from lightning_landscape.errors import ObjectiveError
 from lightning_landscape.sampling.subset import subset_indices
 
@@ -32,7 +33,7 @@ class Sample:
     sampler that chooses examples (`SubsetRandomSampler`, say) is respected, and so are a custom batch sampler and an
     iterable data set, of which the first batches are taken as they come. Generators that samplers, data set and
     transformations keep for themselves start from the seed, too, and are put back. Where the whole sample takes less
-    than half of the device's free memory it is kept there, otherwise in host memory.
+    than half of the device's free memory it is kept there, otherwise in host memory, from where it streams.
 
     Call inside a `Guard`: loading draws random numbers.
 
@@ -79,7 +80,8 @@ class Sample:
         self.digest = _digest(batches)
         self.resident = _fits(batches, device)
         self._transfer = transfer
-        self._batches = [transfer(batch) for batch in batches] if self.resident else batches
+        self._device = device
+        self._batches = [transfer(batch) if self.resident else pinned(batch, device) for batch in batches]
         # Whether the step changes its batch; unknown before the first one.
         self._changed: bool | None = None
 
@@ -97,10 +99,10 @@ class Sample:
 
         A step may take entries out of its batch or change tensors in place: the next point finds them as they were.
         """
+        if not self.resident:
+            yield from streamed(islice(self._batches, count), self._transfer, self._device)
+            return
         for batch in islice(self._batches, count):
-            if not self.resident:
-                yield self._transfer(batch)
-                continue
             lent: list[Tensor] = []
 
             def lend(tensor: Tensor, lent: list[Tensor] = lent) -> Tensor:
