@@ -31,7 +31,7 @@ def streamed(batches: Iterable[Any], transfer: Callable[[Any], Any], device: tor
     if device.type != "cuda":
         yield from map(transfer, batches)
         return
-    side, computing = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    side, computing = torch.cuda.Stream(device), torch.cuda.current_stream(device)  # type: ignore[no-untyped-call]
     ahead: list[tuple[Any, torch.cuda.Event]] = []
     for batch in batches:
         with torch.cuda.stream(side):
