@@ -20,6 +20,7 @@ from lightning_landscape.engine.data_split import share_of
 from lightning_landscape.engine.generators import seeded_generators
 from lightning_landscape.engine.guard import seed_rng
 from lightning_landscape.engine.shards import Shards
+from lightning_landscape.engine.streaming import pinned, streamed
 from lightning_landscape.errors import ObjectiveError
 from lightning_landscape.sampling.subset import subset_indices
 
@@ -34,7 +35,7 @@ class Sample:
     sampler that chooses examples (`SubsetRandomSampler`, say) is respected, and so are a custom batch sampler and an
     iterable data set, of which the first batches are taken as they come. Generators that samplers, data set and
     transformations keep for themselves start from the seed, too, and are put back. Where the whole sample takes less
-    than half of the device's free memory it is kept there, otherwise in host memory.
+    than half of the device's free memory it is kept there, otherwise in host memory, from where it streams.
 
     Call inside a `Guard`: loading draws random numbers.
 
@@ -86,7 +87,8 @@ class Sample:
         batches = [batches[position] for position, _ in self.passes]
         self.resident = _fits(batches, device)
         self._transfer = transfer
-        self._batches = [transfer(batch) for batch in batches] if self.resident else batches
+        self._device = device
+        self._batches = [transfer(batch) if self.resident else pinned(batch, device) for batch in batches]
         # Whether the step changes its batch; unknown before the first one.
         self._changed: bool | None = None
 
@@ -104,10 +106,10 @@ class Sample:
 
         A step may take entries out of its batch or change tensors in place: the next point finds them as they were.
         """
+        if not self.resident:
+            yield from streamed(islice(self._batches, count), self._transfer, self._device)
+            return
         for batch in islice(self._batches, count):
-            if not self.resident:
-                yield self._transfer(batch)
-                continue
             lent: list[Tensor] = []
 
             def lend(tensor: Tensor, lent: list[Tensor] = lent) -> Tensor:

@@ -56,7 +56,8 @@ class BatchNormFolding:
 
     def place(self, *_: float) -> None:
         """Fold the weights and statistics that stand in the module."""
-        for index, (layer, norm) in enumerate(self._pairs):
+        for index, (layer, module) in enumerate(self._pairs):
+            norm: Any = module
             mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
             scale = torch.rsqrt(variance + norm.eps)
             if norm.weight is not None:
@@ -76,7 +77,7 @@ def _unchanged(x: Tensor) -> Tensor:
     return x
 
 
-def _fits(norm: nn.Module, layer: nn.Module) -> bool:
+def _fits(norm: Any, layer: nn.Module) -> bool:
     weight = layer.get_parameter("weight")
     return (
         type(norm) in _NORMS
@@ -88,14 +89,14 @@ def _fits(norm: nn.Module, layer: nn.Module) -> bool:
     )
 
 
-def _outputs(layer: nn.Module) -> Any:
-    weight = layer.get_parameter("weight")
+def _outputs(layer: Any) -> int:
+    weight: Tensor = layer.weight
     return weight.shape[1] * layer.groups if type(layer) in _TRANSPOSED else weight.shape[0]
 
 
-def _by_output(scale: Tensor, layer: nn.Module) -> Tensor:
+def _by_output(scale: Tensor, layer: Any) -> Tensor:
     """Lay the scale of each output channel out so that it multiplies the layer's weight."""
-    weight = layer.get_parameter("weight")
+    weight: Tensor = layer.weight
     if type(layer) not in _TRANSPOSED:
         return scale.view(-1, *(1,) * (weight.ndim - 1))
     # The inputs of a transposed convolution are divided among its groups, each of which has outputs of its own.

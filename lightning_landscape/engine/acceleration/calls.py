@@ -71,7 +71,9 @@ class Calls:
         return {module for module, tensors in mine.items() if tensors and tensors == theirs.get(module)}
 
     def _given(self) -> dict[nn.Module, list[object]]:
-        given = {m: [(identity(t), t._version) for t in _tensors(calls)] for m, calls in self.outermost.items()}
+        given: dict[nn.Module, list[object]] = {
+            m: [(identity(t), t._version) for t in _tensors(calls)] for m, calls in self.outermost.items()
+        }
         if self.first is not None:
             given[self.first] = [(identity(tensor), tensor._version) for tensor in self._inputs]
         return given

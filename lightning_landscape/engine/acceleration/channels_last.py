@@ -27,8 +27,10 @@ class ChannelsLast:
     """
 
     def __init__(self, layers: Sequence[nn.Module], modules: Sequence[nn.Module]) -> None:
-        self._weights = [layer.get_parameter("weight") for layer in layers]
-        self._copies = [nn.Parameter(_converted(weight.detach()), requires_grad=False) for weight in self._weights]
+        self._weights: list[Tensor] = [layer.get_parameter("weight") for layer in layers]
+        self._copies: list[Tensor] = [
+            nn.Parameter(_converted(weight.detach()), requires_grad=False) for weight in self._weights
+        ]
         self._memo = BatchMemo(_converted)
         self.substitutions = [
             *(

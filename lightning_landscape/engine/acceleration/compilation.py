@@ -65,7 +65,7 @@ def _compiled(module: nn.Module, known: set[object]) -> Callable[..., Any]:
         if not graphs:
             return fast(*arguments)
         # A graph writes its next result where the last one lies, which a step may have kept.
-        torch.compiler.cudagraph_mark_step_begin()
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         return tree_map_only(Tensor, torch.clone, fast(*arguments))
 
     return run

@@ -40,7 +40,8 @@ class FirstLayer:
         parts = [origin, *(d for d, moves in zip(directions, self._moves, strict=True) if moves)]
         self._products = BatchMemo(lambda x: tuple(F.linear(x, **part) for part in parts))
         # Where a tensor lies is nothing that a compiler can ask.
-        self.substitutions = [Substitution(vars(layer), "forward", torch.compiler.disable(self._forward))]
+        forward = torch.compiler.disable(self._forward)  # type: ignore[no-untyped-call]
+        self.substitutions = [Substitution(vars(layer), "forward", forward)]
 
     @classmethod
     def of(cls, calls: Calls, again: Calls, module: nn.Module, slice_: Line | Plane) -> Self | None:

@@ -27,7 +27,9 @@ class Shortcut(Protocol):
     held in tensors of its own, brought to the point by `place`.
     """
 
-    substitutions: Sequence[Substitution]
+    @property
+    def substitutions(self) -> Sequence[Substitution]:
+        """What stands in for what, the same at every point."""
 
     def place(self, *coordinates: float) -> None:
         """Bring the shortcut's own tensors to the point at which the parameters stand already."""

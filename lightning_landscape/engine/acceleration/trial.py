@@ -68,6 +68,7 @@ class Trial:
         with again:
             last, self.seconds = self._measure(self._with(), points[-1])
         self._truth = [first, last]
+        self._proofs, self._faster = 0, math.inf
         self._make: dict[ShortcutName, Callable[[], Shortcut | None]] = {
             "first_layer": lambda: FirstLayer.of(self.calls, again, module, slice_),
             "channels_last": lambda: ChannelsLast.of(self.calls, again),
