@@ -74,9 +74,9 @@ class Dense:
 
     def __init__(self, size: int, dimension: int, seed: int) -> None:
         self.size, self.dimension = size, dimension
-        # One basis vector a row: they are long, and drawn and scaled one by one.
         self._basis = torch.randn(dimension, size, generator=torch.Generator().manual_seed(seed))
-        self._basis /= self._basis.norm(dim=1, dtype=torch.float64, keepdim=True).float()
+        for vector in self._basis:
+            vector /= vector.double().norm().float()
 
     def apply(self, coordinates: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """See `Projection`."""
@@ -135,8 +135,8 @@ class Fastfood:
 
     H is the Walsh-Hadamard matrix, :math:`\Pi` a permutation, G diagonal Gaussian, B diagonal of signs; the last block
     is cut off at row D. Every column is divided by its norm, which is the same for all columns but for the rows that
-    are cut off. Columns look like Gaussian ones, yet nothing but the diagonals and the permutation is stored. They share
-    the n Gaussian numbers of a block, so that their inner products spread by :math:`\sqrt{2/D}`, where those of
+    are cut off. Columns look like Gaussian ones, yet nothing but the diagonals and the permutation is stored. They
+    share the n Gaussian numbers of a block, so that their inner products spread by :math:`\sqrt{2/D}`, where those of
     independent columns spread by :math:`\sqrt{1/D}`.
 
     Memory: 3 D numbers; a product costs about :math:`2 D \log_2 n` additions.
