@@ -15,6 +15,7 @@ from lightning_landscape.errors import (
 from lightning_landscape.geometry.directions import random_direction
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.geometry.weights import Weights, weights_of
+from lightning_landscape.modules.subspace import RandomSubspace
 from lightning_landscape.records.measures import measure
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.trajectory import Trajectory
@@ -41,6 +42,8 @@ __all__ = [
     "LossLandscape",
     "TrajectoryRecorder",
     "register_logger",
+    # training in a slice
+    "RandomSubspace",
     # errors
     "GeometryError",
     "LandscapeError",
