@@ -5,6 +5,7 @@ from importlib.metadata import version as _version
 from lightning_landscape.callbacks import LossLandscape, TrajectoryRecorder, register_logger
 from lightning_landscape.engine import compute_surface, weights_from_checkpoint
 from lightning_landscape.errors import (
+    CurvatureError,
     GeometryError,
     LandscapeError,
     ObjectiveError,
@@ -45,6 +46,7 @@ __all__ = [
     # training in a slice
     "RandomSubspace",
     # errors
+    "CurvatureError",
     "GeometryError",
     "LandscapeError",
     "ObjectiveError",
