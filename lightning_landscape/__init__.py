@@ -2,7 +2,7 @@
 
 from importlib.metadata import version as _version
 
-from lightning_landscape.callbacks import LossLandscape, TrajectoryRecorder, register_logger
+from lightning_landscape.callbacks import LossLandscape, Stiffness, TrajectoryRecorder, register_logger
 from lightning_landscape.engine import compute_surface, weights_from_checkpoint
 from lightning_landscape.errors import (
     CurvatureError,
@@ -41,6 +41,7 @@ __all__ = [
     "measure",
     # callbacks
     "LossLandscape",
+    "Stiffness",
     "TrajectoryRecorder",
     "register_logger",
     # training in a slice

@@ -9,23 +9,111 @@ Source: Fort, Nowak, Jastrzebski, Narayanan, *Stiffness: a new perspective on ge
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from lightning_landscape.engine.risk import EmpiricalRisk
-from lightning_landscape.errors import CurvatureError
+from lightning_landscape.engine.guard import Guard
+from lightning_landscape.engine.objective import OwnStep, Step
+from lightning_landscape.engine.risk import EmpiricalRisk, empirical_risk
+from lightning_landscape.engine.singles import Singles
+from lightning_landscape.errors import CurvatureError, ObjectiveError
 
 Array: TypeAlias = NDArray[np.float64]
+
+Unpack: TypeAlias = Callable[[Any], tuple[Tensor, Tensor]]
+"""Maps a batch to its inputs and labels."""
+
+EDGES = np.linspace(0.0, 2.0, 41)
+"""The bins of the inputs' distance."""
 
 _MEMORY = 2**30  # bytes of gradients that are held at a time
 
 
-def gradient_gram(risks: Sequence[EmpiricalRisk], memory: int = _MEMORY) -> Array:
+@dataclass(frozen=True)
+class StiffnessMeasurement:
+    """Stiffness at one moment.
+
+    Attributes:
+        classes: the labels that are told apart, ``[C]``, those of the training examples.
+        values: the quantities of a `StiffnessHistory`, each at this moment.
+        training: how many training examples.
+        validation: how many validation examples.
+        step_name: whose gradients they are.
+    """
+
+    classes: Array
+    values: dict[str, Array]
+    training: int
+    validation: int
+    step_name: str
+
+
+def compute_stiffness(
+    module: nn.Module,
+    training: DataLoader[Any],
+    validation: DataLoader[Any] | None = None,
+    step: Step | OwnStep | None = None,
+    *,
+    examples: int | None = 500,
+    seed: int = 0,
+    unpack: Unpack | None = None,
+    trainer: Any = None,
+) -> StiffnessMeasurement:
+    """Measure how steps on single examples help or harm each other, by a module's own step, in eval mode.
+
+    Module, generators and gradients are afterwards as they were. Every rank calls it and gets the same numbers.
+
+    Args:
+        module: a LightningModule, or any module together with `step`.
+        training: a loader over a map-style data set.
+        validation: another; None measures training examples alone.
+        step: as in `compute_surface`.
+        examples: how many examples of each, a fixed random choice; None for all.
+        seed: of the choice.
+        unpack: maps a batch of one example to its input and its label, tensors with a first dimension of 1; None takes
+            the first two entries of the batch.
+        trainer: the trainer that runs the module, if any.
+
+    Raises:
+        ObjectiveError: if the step gives no loss with a graph, or a batch has no input and whole-numbered label.
+        CurvatureError: if a gradient is not finite.
+        UnsupportedStrategyError: if the trainer's strategy shards the model.
+    """
+    loaders = [training] if validation is None else [training, validation]
+    with Guard(module, trainer):
+        singles = Singles(loaders, examples, seed)
+        order = singles.order(seed)
+        with empirical_risk(module, DataLoader(singles, batch_size=None), step, seed=seed, trainer=trainer) as risk:
+            gram = gradient_gram(risk)
+            pairs = [(unpack or _input_and_label)(batch) for batch in risk.sample.batches()]
+            name = risk.name
+    back = np.argsort(order)
+    inputs = torch.cat([pairs[k][0] for k in back])
+    labels = torch.cat([pairs[k][1] for k in back]).cpu().numpy()
+    classes = np.unique(labels[: singles.counts[0]])
+    values = stiffness_of(gram[np.ix_(back, back)], labels, inputs, singles.counts[0], classes)
+    return StiffnessMeasurement(classes, values, singles.counts[0], sum(singles.counts[1:]), name)
+
+
+def _input_and_label(batch: Any) -> tuple[Tensor, Tensor]:
+    if isinstance(batch, list | tuple) and len(batch) >= 2 and all(isinstance(part, Tensor) for part in batch[:2]):
+        x, y = batch[0], batch[1]
+        if y.shape == (1,) and not y.is_floating_point():
+            return x, y
+    raise ObjectiveError(
+        f"stiffness wants an input and a whole-numbered label, and a batch of one example is a {type(batch).__name__}: "
+        "give unpack=lambda batch: (input, label), tensors with a first dimension of 1"
+    )
+
+
+def gradient_gram(risk: EmpiricalRisk, memory: int = _MEMORY) -> Array:
     r"""Inner products of the gradients of single examples.
 
     .. math:: G_{ij} = g_i^\top g_j, \qquad g_i = \nabla_w \ell_i(w)
@@ -36,31 +124,30 @@ def gradient_gram(risks: Sequence[EmpiricalRisk], memory: int = _MEMORY) -> Arra
     A collective: the ranks share the examples, and each gets all products.
 
     Args:
-        risks: risks over batches of one example, with the same parameters; their examples come one after the other.
+        risk: a risk over batches of one example.
         memory: how many bytes of gradients to hold.
 
     Returns:
-        float64 ``[N, N]``, N the number of examples of all risks.
+        float64 ``[N, N]``, N the number of examples.
 
     Raises:
         CurvatureError: if a batch holds several examples, or a gradient is not finite.
     """
-    for risk in risks:
-        if max(risk.sample.sizes) > 1:
-            raise CurvatureError(
-                f"gradients of single examples need batches of one, and {risk.name} was given batches of up to "
-                f"{max(risk.sample.sizes)}: give a loader with batch_size=1"
-            )
-    count = sum(len(risk.sample) for risk in risks)
-    parameters = list(risks[0].parameters.values())
+    if max(risk.sample.sizes) > 1:
+        raise CurvatureError(
+            f"gradients of single examples need batches of one, and {risk.name} was given batches of up to "
+            f"{max(risk.sample.sizes)}: give a loader with batch_size=1"
+        )
+    count, parameters = len(risk.sample), list(risk.parameters.values())
     gram = torch.zeros(count, count, dtype=torch.float64, device=parameters[0].device)
-    for part in _parts([p.numel() for p in parameters], max(memory // (4 * count), 1)):
-        gradients = _gradients(risks, part, count)
+    width = max(memory // (parameters[0].element_size() * count), 1)
+    for part in _parts([p.numel() for p in parameters], width):
+        gradients = _gradients(risk, part)
         gram += (gradients @ gradients.T).double()
     if not bool(gram.isfinite().all()):
         raise CurvatureError(
-            f"a gradient of {risks[0].name} for a single example is not finite: look at the loss there, or evaluate "
-            "the module in float64"
+            f"a gradient of {risk.name} for a single example is not finite: look at the loss there, or evaluate the "
+            "module in float64"
         )
     return np.asarray(((gram + gram.T) / 2).cpu().numpy())
 
@@ -82,25 +169,21 @@ def _parts(sizes: list[int], width: int) -> list[list[tuple[int, int, int]]]:
     return parts
 
 
-def _gradients(risks: Sequence[EmpiricalRisk], part: list[tuple[int, int, int]], count: int) -> Tensor:
-    """The gradients of all examples by one part of the parameters, ``[count, entries]``."""
-    names = list(risks[0].parameters)
+def _gradients(risk: EmpiricalRisk, part: list[tuple[int, int, int]]) -> Tensor:
+    """The gradients of all examples by one part of the parameters, ``[N, entries]``."""
+    parameters = list(risk.parameters.values())
+    wanted = [parameters[index] for index, _, _ in part]
     width = sum(stop - start for _, start, stop in part)
-    first = next(iter(risks[0].parameters.values()))
-    rows = torch.zeros(count, width, device=first.device, dtype=first.dtype)
-    offset = 0
-    for risk in risks:
-        mine = iter(range(offset + risk.ranks.rank, offset + len(risk.sample), risk.ranks.world))
-        wanted = [risk.parameters[names[index]] for index, _, _ in part]
+    rows = torch.zeros(len(risk.sample), width, device=parameters[0].device, dtype=parameters[0].dtype)
+    mine = iter(range(risk.ranks.rank, len(rows), risk.ranks.world))
 
-        def add(loss: Tensor, _: int, mine: Any = mine, wanted: list[Tensor] = wanted) -> None:
-            found = torch.autograd.grad(loss, wanted, materialize_grads=True)
-            pieces = [g.flatten()[start:stop] for g, (_, start, stop) in zip(found, part, strict=True)]
-            rows[next(mine)] = torch.cat([piece.to(rows.dtype) for piece in pieces])
+    def add(loss: Tensor, _: int) -> None:
+        found = torch.autograd.grad(loss, wanted, materialize_grads=True)
+        pieces = [g.flatten()[start:stop] for g, (_, start, stop) in zip(found, part, strict=True)]
+        rows[next(mine)] = torch.cat([piece.to(rows.dtype) for piece in pieces])
 
-        risk.each_loss(add)
-        offset += len(risk.sample)
-    return risks[0].ranks.sum(rows)
+    risk.each_loss(add)
+    return risk.ranks.sum(rows)
 
 
 def cosines(gram: ArrayLike) -> Array:
@@ -220,6 +303,38 @@ def critical_length(values: ArrayLike, distances: ArrayLike, pairs: ArrayLike) -
         return float("nan")
     slope, intercept = np.polyfit(x, y, 1)
     return float(-intercept / slope) if slope < 0 < intercept else float("nan")
+
+
+def stiffness_of(gram: Array, labels: Array, inputs: Tensor, training: int, classes: Array) -> dict[str, Array]:
+    """Sum up the products of gradients by classes, and by the distance of the inputs, in bins `EDGES`.
+
+    Args:
+        gram: inner products of the gradients ``[N, N]``; the first `training` examples are training examples, the
+            others validation examples.
+        labels: classes of the examples ``[N]``.
+        inputs: ``[N, ...]``.
+        training: how many are training examples.
+        classes: the classes to tell apart.
+
+    Returns:
+        The quantities of a `StiffnessHistory`, at one moment.
+    """
+    found: dict[str, Array] = {}
+    distances = input_distances(inputs)
+    first, second = slice(None, training), slice(training, None)
+    for pairs, columns in (("train", first), ("val", second)):
+        alike = np.equal.outer(labels[first], labels[columns])
+        others = np.ones_like(alike)
+        if pairs == "train":
+            np.fill_diagonal(others, False)
+        at = distances[first, columns]
+        for kind, values in (("sign", np.sign(gram)), ("cosine", cosines(gram))):
+            block, name = values[first, columns], f"{pairs}/{kind}"
+            found[name] = class_matrix(block, labels[first], labels[columns], classes, same=pairs == "train")
+            found[f"{name}/distance/within"] = against_distance(block, at, alike & others, EDGES)
+            found[f"{name}/distance/between"] = against_distance(block, at, ~alike, EDGES)
+            found[f"{name}/critical_length"] = np.asarray(critical_length(block, at, alike & others))
+    return found
 
 
 def _mean(values: Array) -> float:
