@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from lightning_landscape.callbacks import LossLandscape, Stiffness, TrajectoryRecorder, register_logger
+from lightning_landscape.curvature.curvature import Curvature
 from lightning_landscape.engine import compute_surface, weights_from_checkpoint
 from lightning_landscape.errors import (
     CurvatureError,
@@ -35,6 +36,8 @@ __all__ = [
     "Grid",
     "compute_surface",
     "weights_from_checkpoint",
+    # curvature
+    "Curvature",
     # records
     "Surface",
     "Trajectory",

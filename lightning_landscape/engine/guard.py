@@ -106,4 +106,5 @@ def seed_rng(seed: int) -> None:
 
 
 def _cuda_in_use() -> bool:
-    return torch.cuda.is_available() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+    # To ask whether it is available looks for the driver each time, for a millisecond.
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

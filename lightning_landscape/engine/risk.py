@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
@@ -195,16 +196,11 @@ class EmpiricalRisk:
         """Call ``use(batch, position)`` for some batches, so that module and generators do not notice."""
         restore_rng = snapshot_rng()
         try:
-            for position, batch in enumerate(self.sample.batches(positions[-1] + 1 if positions else 0)):
-                if position in positions:
-                    seed_rng(self._seed + position)
-                    # The fused kernels of attention have no second derivative.
-                    with (
-                        self._forward_context(),
-                        torch.autocast(self._device.type, enabled=False),
-                        sdpa_kernel(SDPBackend.MATH),
-                        torch.enable_grad(),
-                    ):
+            # The fused kernels of attention have no second derivative.
+            with self._forward_context(), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
+                for position, batch in enumerate(self.sample.batches(positions[-1] + 1 if positions else 0)):
+                    if position in positions:
+                        seed_rng(self._seed + position)
                         use(batch, position)
         finally:
             self._rewind()
@@ -245,9 +241,9 @@ def empirical_risk(
     chosen = trained_parameters(module, parameters)
     objective = objective_of(module, step, keep_graph=True)
     device = next(iter(chosen.values())).device
-    context: Callable[[], AbstractContextManager[Any]] = (
-        trainer.precision_plugin.forward_context if trainer is not None else nullcontext
-    )
+    plugin = trainer.precision_plugin if trainer is not None else None
+    mixed = plugin is None or isinstance(plugin, MixedPrecision)
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext if mixed else plugin.forward_context
     with Guard(module, trainer):
         sample = Sample(dataloader, examples, seed, transfer_of(module, trainer, device), device)
         risk = EmpiricalRisk(module, objective, sample, chosen, seed=seed, forward_context=context, ranks=Ranks(device))
