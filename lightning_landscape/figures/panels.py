@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 from lightning_landscape.errors import RecordError
@@ -100,11 +100,10 @@ def plot_panels(
         _lines_across(axes, panel)
         if panel.log_x:
             axes.set_xscale("log")
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            _tick(axes.xaxis, np.concatenate([np.ravel(s.x) for s in panel.series]))
         if panel.log_y:
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(numticks=8))
-            axes.yaxis.set_minor_formatter(NullFormatter())
+            _tick(axes.yaxis, np.concatenate([np.ravel(s.y) for s in panel.series]))
         style.label_axes(axes, panel.x_label, panel.y_label, size)
         style.set_panel_title(axes, panel.title, size[0])
     entries.pop("", None)
@@ -130,16 +129,23 @@ def _draw(axes: Any, series: Series) -> Line2D:
     return Line2D([], [], label=series.label, **shared)
 
 
+def _tick(axis: Any, values: Any) -> None:
+    """Plain numbers on a logarithmic axis: 1, 2 and 5 of every decade where there are few, else the powers of ten."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    decades = np.log10(positive.max() / positive.min()) if len(positive) else 0.0
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _lines_across(axes: Any, panel: Panel) -> None:
     """Lines that stand for a value, named where they are."""
     common: dict[str, Any] = {"color": style.MUTED, "fontsize": style.TICK_SIZE - 0.5, "parse_math": False}
     for words, value in panel.levels.items():
         axes.axhline(value, color=style.MUTED, linewidth=0.9, linestyle=_DASHES["dotted"], zorder=1)
-        axes.text(
-            0.995, value, words, ha="right", va="bottom", transform=axes.get_yaxis_transform(), zorder=1, **common
-        )
+        axes.text(0.01, value, words, ha="left", va="bottom", transform=axes.get_yaxis_transform(), zorder=1, **common)
     for words, value in panel.marks.items():
         axes.axvline(value, color=style.MUTED, linewidth=0.9, linestyle=_DASHES["dotted"], zorder=1)
         axes.text(
-            value, 0.99, f" {words}", ha="left", va="top", transform=axes.get_xaxis_transform(), zorder=1, **common
+            value, 0.02, f" {words}", ha="left", va="bottom", transform=axes.get_xaxis_transform(), zorder=1, **common
         )
