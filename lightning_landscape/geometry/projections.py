@@ -236,5 +236,6 @@ def orthonormal_frame(size: int, dimension: int, seed: int = 0) -> Tensor:
     """
     matrix = torch.randn(size, dimension, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     frame, triangle = torch.linalg.qr(matrix)
+    # Without the signs QR's basis is not uniform.
     basis: Tensor = frame * triangle.diagonal().sign()
-    return basis  # without the signs QR's basis is not uniform
+    return basis
