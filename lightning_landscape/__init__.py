@@ -2,9 +2,11 @@
 
 from importlib.metadata import version as _version
 
-from lightning_landscape.callbacks import CollapseMonitor, LossLandscape, TrajectoryRecorder, register_logger
+from lightning_landscape.callbacks import CollapseMonitor, LossLandscape, Stiffness, TrajectoryRecorder, register_logger
+from lightning_landscape.curvature.curvature import Curvature
 from lightning_landscape.engine import compute_surface, weights_from_checkpoint
 from lightning_landscape.errors import (
+    CurvatureError,
     GeometryError,
     LandscapeError,
     ObjectiveError,
@@ -19,6 +21,7 @@ from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.geometry.weights import Weights, weights_of
 from lightning_landscape.modules import PredictionGAN
 from lightning_landscape.modules.quantized_classifier import QuantizedClassifier
+from lightning_landscape.modules.subspace import RandomSubspace
 from lightning_landscape.optim import Prediction
 from lightning_landscape.optim.rounding import DeterministicRounding, StochasticRounding
 from lightning_landscape.quantization.binary_connect import binary_connect, clip_
@@ -43,6 +46,8 @@ __all__ = [
     "Grid",
     "compute_surface",
     "weights_from_checkpoint",
+    # curvature
+    "Curvature",
     # records
     "Sketch",
     "Surface",
@@ -51,6 +56,7 @@ __all__ = [
     # callbacks
     "CollapseMonitor",
     "LossLandscape",
+    "Stiffness",
     "TrajectoryRecorder",
     "register_logger",
     # quantised training
@@ -65,7 +71,10 @@ __all__ = [
     # training methods
     "Prediction",
     "PredictionGAN",
+    # training in a slice
+    "RandomSubspace",
     # errors
+    "CurvatureError",
     "GeometryError",
     "LandscapeError",
     "ObjectiveError",

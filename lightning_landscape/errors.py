@@ -13,6 +13,10 @@ class ObjectiveError(LandscapeError, ValueError):
     """The step or the data cannot be evaluated: no loss, no examples, or a step that needs a choice by the user."""
 
 
+class CurvatureError(LandscapeError, ValueError):
+    """A curvature cannot be computed: a product that is not finite, or more eigenvalues than there are parameters."""
+
+
 class RecordError(LandscapeError, ValueError):
     """A record cannot be read or written: a corrupt file, a missing dataset, a folder without permission."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
@@ -48,20 +48,21 @@ class Objective(Protocol):
         """Return the context in which the objective may be called; `shards` says which ranks share the examples."""
 
 
-def objective_of(module: nn.Module, step: Step | OwnStep | None) -> Objective:
+def objective_of(module: nn.Module, step: Step | OwnStep | None, *, keep_graph: bool = False) -> Objective:
     """Choose how a module is evaluated: by a callable, or by a LightningModule's own step.
 
     Args:
         module: the user's module.
         step: ``step(module, batch)``, or the name of the module's own step; None prefers its validation step to its
             training step.
+        keep_graph: leave the values attached to their graph, for who differentiates them.
 
     Raises:
         ObjectiveError: for a plain module without a callable, a LightningModule without the step, and the training
             step of a module that optimizes by hand, since such a step would train.
     """
     if callable(step):
-        return CallableObjective(module, step)
+        return CallableObjective(module, step, keep_graph=keep_graph)
     if not isinstance(module, LightningModule):
         raise ObjectiveError(
             f"{type(module).__name__} is not a LightningModule and has no step of its own: "
@@ -77,7 +78,18 @@ def objective_of(module: nn.Module, step: Step | OwnStep | None) -> Objective:
             f"the training_step of {type(module).__name__} steps its optimizers itself (manual optimization), so it "
             "cannot serve as an objective: give step=callable(module, batch) that returns the loss alone"
         )
-    return ModuleObjective(module, hook)
+    return ModuleObjective(module, hook, keep_graph=keep_graph)
+
+
+def loss_among(names: Sequence[str]) -> str:
+    """Return which of the channels is the loss: the one of that name, or else the first whose name contains it.
+
+    >>> loss_among(["val_accuracy", "val_loss"]), loss_among(["loss_scale", "train/loss"])
+    ('val_loss', 'train/loss')
+    """
+    exact = (name for name in names if name == "loss" or name.endswith("/loss"))
+    similar = (name for name in names if "loss" in name.lower())
+    return next(exact, None) or next(similar, names[0])
 
 
 class CallableObjective:
@@ -86,14 +98,16 @@ class CallableObjective:
     Args:
         module: the module that is passed to the step.
         step: returns a scalar tensor (channel "loss") or a dictionary of scalars, each a mean over the batch.
+        keep_graph: leave the values attached to their graph.
     """
 
-    def __init__(self, module: nn.Module, step: Step) -> None:
+    def __init__(self, module: nn.Module, step: Step, *, keep_graph: bool = False) -> None:
         self.name = f"{getattr(step, '__module__', '')}.{getattr(step, '__qualname__', type(step).__name__)}".lstrip(
             "."
         )
         self._module = module
         self._step = step
+        self._keep_graph = keep_graph
 
     def __call__(self, batch: Any, batch_idx: int) -> dict[str, BatchMean]:  # noqa: ARG002 part of the protocol
         """Evaluate one batch; see `Objective`.
@@ -102,7 +116,7 @@ class CallableObjective:
             ObjectiveError: if the step returns no scalar.
         """
         returned = self._step(self._module, batch)
-        channels = _returned_scalars(returned, self.name)
+        channels = _returned_scalars(returned, self.name, self._keep_graph)
         if not channels:
             raise ObjectiveError(
                 f"step {self.name} returned {_describe(returned)} and no loss: return a scalar tensor, or a "
@@ -132,12 +146,14 @@ class ModuleObjective:
     Args:
         module: the LightningModule.
         hook: the name of the step.
+        keep_graph: leave the values attached to their graph.
     """
 
-    def __init__(self, module: LightningModule, hook: str) -> None:
+    def __init__(self, module: LightningModule, hook: str, *, keep_graph: bool = False) -> None:
         self.name = f"{type(module).__name__}.{hook}"
         self._module = module
         self._hook = hook
+        self._keep_graph = keep_graph
         self._logged: dict[str, BatchMean] = {}
         self._metrics: dict[str, Metric] = {}
         self._batch_size = 1
@@ -163,7 +179,8 @@ class ModuleObjective:
         arguments = (batch, batch_idx, 0)[: self._arguments]
         returned = getattr(self._module, self._hook)(*arguments)
         channels = {
-            name: BatchMean(value, self._batch_size) for name, value in _returned_scalars(returned, self.name).items()
+            name: BatchMean(value, self._batch_size)
+            for name, value in _returned_scalars(returned, self.name, self._keep_graph).items()
         }
         for name, mean in self._logged.items():
             channels.setdefault(name, mean)
@@ -204,7 +221,7 @@ class ModuleObjective:
             self._metrics[name] = value
         elif isinstance(value, MetricCollection | Mapping):
             self._log_dict(value)
-        elif (scalar := _scalar(value)) is not None:
+        elif (scalar := _scalar(value, self._keep_graph)) is not None:
             self._logged[name] = BatchMean(scalar, self._batch_size if batch_size is None else batch_size)
 
     def _log_dict(self, dictionary: Mapping[str, Any] | MetricCollection, *_: Any, **options: Any) -> None:
@@ -217,22 +234,22 @@ def _not_distributed() -> bool:
     return False
 
 
-def _scalar(value: Any) -> Tensor | float | None:
+def _scalar(value: Any, keep_graph: bool) -> Tensor | float | None:
     if isinstance(value, Tensor):
-        return value.detach().reshape(()) if value.numel() == 1 else None
+        return (value if keep_graph else value.detach()).reshape(()) if value.numel() == 1 else None
     return float(value) if isinstance(value, int | float | np.number) else None
 
 
-def _returned_scalars(returned: Any, name: str) -> dict[str, Tensor | float]:
+def _returned_scalars(returned: Any, name: str, keep_graph: bool) -> dict[str, Tensor | float]:
     if isinstance(returned, Tensor):
-        scalar = _scalar(returned)
+        scalar = _scalar(returned, keep_graph)
         if scalar is None:
             raise ObjectiveError(
                 f"{name} returned a tensor of shape {tuple(returned.shape)}: return the mean over the batch, a scalar"
             )
         return {"loss": scalar}
     if isinstance(returned, Mapping):
-        scalars = {str(key): _scalar(value) for key, value in returned.items()}
+        scalars = {str(key): _scalar(value, keep_graph) for key, value in returned.items()}
         return {key: value for key, value in scalars.items() if value is not None}
     return {}
 

@@ -85,6 +85,14 @@ class Ranks:
         for buffer in module.buffers():
             self.broadcast_tensor(buffer)
 
+    def sum(self, values: Tensor) -> Tensor:
+        """Add up a tensor of the same shape over the ranks; every rank gets the same bits."""
+        if not self.active:
+            return values
+        moved = values.to(self._device, copy=True).contiguous()
+        dist.all_reduce(moved)
+        return moved.to(values.device)
+
     def on_zero(self, action: Callable[[], T]) -> T | None:
         """Run `action` on rank zero only; what it raises is raised on every rank, so that no rank waits for ever.
 

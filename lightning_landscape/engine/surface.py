@@ -20,7 +20,7 @@ from lightning_landscape.engine.acceleration.choice import Shortcuts, accelerate
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.evaluator import Evaluator
 from lightning_landscape.engine.guard import Guard
-from lightning_landscape.engine.objective import OwnStep, Step, objective_of
+from lightning_landscape.engine.objective import OwnStep, Step, loss_among, objective_of
 from lightning_landscape.engine.parameters import ReplicatedParameters
 from lightning_landscape.engine.points import Results, evaluate_missing
 from lightning_landscape.engine.ranks import Ranks
@@ -183,9 +183,7 @@ def compute_surface(
         if isinstance(parameters, ReplicatedParameters) and isinstance(slice_, Line | Plane):
             placed, used = accelerated(module, slice_, parameters, evaluator, grid, shortcuts, ranks)
         attributes = {**_attributes(slice_, samples, attrs or {}), "shortcuts": ", ".join(used) or "none"}
-        loss = next((name for name in names if name == "loss" or name.endswith("/loss")), None) or next(
-            (name for name in names if "loss" in name.lower()), names[0]
-        )
+        loss = loss_among(names)
         results = Results.empty(grid, names)
         file = None
         if record_path is not None:

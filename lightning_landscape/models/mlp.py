@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
+from lightning_landscape.errors import GeometryError
 from lightning_landscape.models.arguments import require_positive
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 class MLP(nn.Sequential):
-    """Flattens its input and applies linear layers with ReLU, perhaps after BatchNorm, between them.
+    """Flattens its input and applies linear layers with a nonlinearity, perhaps after BatchNorm, between them.
 
     It keeps PyTorch's initialisation: without BatchNorm, the paper's tiny linear weights would not train.
 
@@ -20,9 +24,10 @@ class MLP(nn.Sequential):
         hidden: Widths of the hidden layers; empty for a linear classifier.
         num_classes: Outputs.
         batch_norm: Whether each hidden layer is normalised, as binary weights need it: their scale is not free.
+        activation: The nonlinearity: "relu" or "tanh".
 
     Raises:
-        GeometryError: A size is less than 1.
+        GeometryError: A size is less than 1, or the nonlinearity is unknown.
 
     Example:
         >>> import torch
@@ -39,15 +44,19 @@ class MLP(nn.Sequential):
         hidden: Sequence[int] = (128,),
         num_classes: int = 10,
         batch_norm: bool = False,
+        activation: Literal["relu", "tanh"] = "relu",
     ) -> None:
         require_positive("MLP", in_features=in_features, num_classes=num_classes)
+        if activation not in _ACTIVATIONS:
+            raise GeometryError(f"activation={activation!r} is unknown: choose one of {', '.join(_ACTIVATIONS)}")
         for width in hidden:
             require_positive("MLP", hidden=width)
         widths = [in_features, *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in pairwise(widths):
             layers.append(nn.Linear(fan_in, fan_out))
-            layers += [nn.BatchNorm1d(fan_out), nn.ReLU()] if batch_norm else [nn.ReLU()]
+            layers += [nn.BatchNorm1d(fan_out)] if batch_norm else []
+            layers.append(_ACTIVATIONS[activation]())
         super().__init__(*layers, nn.Linear(widths[-1], num_classes))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,10 +1,13 @@
 """What the command does, by the name of its mode."""
 
+from lightning_landscape.tasks.batch_size_curvature import batch_size_curvature
 from lightning_landscape.tasks.compare import compare
 from lightning_landscape.tasks.gan_images import gan_images
 from lightning_landscape.tasks.gan_rings import gan_rings
 from lightning_landscape.tasks.gan_saddle import gan_saddle
+from lightning_landscape.tasks.goldilocks import goldilocks
 from lightning_landscape.tasks.interpolate import interpolate
+from lightning_landscape.tasks.intrinsic_dimension import intrinsic_dimension
 from lightning_landscape.tasks.paths import paths
 from lightning_landscape.tasks.plot import plot
 from lightning_landscape.tasks.quantized_images import quantized_images
@@ -27,15 +30,21 @@ TASKS = {
     "gan_saddle": gan_saddle,
     "gan_rings": gan_rings,
     "gan_images": gan_images,
+    "intrinsic_dimension": intrinsic_dimension,
+    "goldilocks": goldilocks,
+    "batch_size_curvature": batch_size_curvature,
 }
 
 __all__ = [
     "TASKS",
+    "batch_size_curvature",
     "compare",
     "gan_images",
     "gan_rings",
     "gan_saddle",
+    "goldilocks",
     "interpolate",
+    "intrinsic_dimension",
     "paths",
     "plot",
     "quantized_images",

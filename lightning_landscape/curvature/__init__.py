@@ -1,0 +1,1 @@
+"""Curvature of the engine's objective: Hessian and Gauss-Newton operators, and what can be learnt from them."""
