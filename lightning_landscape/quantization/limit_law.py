@@ -35,7 +35,7 @@ def limit_law(slopes: Tensor, noise: float) -> Tensor:
         QuantizationError: without noise, with which there is no such law.
 
     >>> limit_law(torch.tensor([-1.0, 0.0, 1.0]), noise=1.0)
-    tensor([0.2114, 0.5772, 0.2114], dtype=torch.float64)
+    tensor([0.2121, 0.5759, 0.2121], dtype=torch.float64)
     """
     if not noise > 0:
         raise QuantizationError(f"noise={noise}: give the standard deviation of the gradients, above 0")
