@@ -10,14 +10,13 @@ from lightning_landscape.figures import plot_distributions, plot_error_floors, p
 
 
 def test_error_floors_are_drawn_with_the_prediction() -> None:
-    figure = plot_error_floors(
-        [0.1, 0.2], {"a": [1.0, 2.0], "b": [0.1, 0.1]}, {"a": [0.1, 0.1], "b": [0, 0]}, lambda d: 10 * d
-    )
-    axes = figure.axes[0]
+    floors, errors = {"a": [1.0, 2.0], "b": [0.1, 0.1]}, {"a": [0.1, 0.1], "b": [0.0, 0.0]}
+    axes = plot_error_floors([0.1, 0.2], floors, errors, ([0.1, 0.2], [1.1, 2.1])).axes[0]
     drawn = {tuple(line.get_ydata()) for line in axes.get_lines()}
-    assert {(1.0, 2.0), (1.1, 2.1)} <= drawn
+    assert {(1.0, 2.0), (0.1, 0.1), (1.1, 2.1)} <= drawn
     assert axes.get_ylim()[0] == 0
-    assert [text.get_text() for text in axes.get_legend().get_texts()][:2] == ["limit law of stochastic rounding", "a"]
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["limit law of stochastic rounding", "a", "b"]
 
 
 def test_distributions_have_a_column_a_method_and_a_row_a_rate() -> None:
