@@ -122,7 +122,7 @@ class EmpiricalRisk:
             flat = torch.cat([total.double().flatten() for total in totals] + [totals[0].new_tensor([weight]).double()])
             flat = self.ranks.sum(flat)
             weight = float(flat[-1])
-            pieces = flat[:-1].split([total.numel() for total in totals])
+            pieces = torch.split(flat[:-1], [total.numel() for total in totals])
             totals = [piece.view(total.shape).to(total.dtype) for piece, total in zip(pieces, totals, strict=True)]
         torch._foreach_div_(list(totals), weight)
         return list(totals)
@@ -242,8 +242,9 @@ def empirical_risk(
     objective = objective_of(module, step, keep_graph=True)
     device = next(iter(chosen.values())).device
     plugin = trainer.precision_plugin if trainer is not None else None
-    mixed = plugin is None or isinstance(plugin, MixedPrecision)
-    context: Callable[[], AbstractContextManager[Any]] = nullcontext if mixed else plugin.forward_context
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext
+    if plugin is not None and not isinstance(plugin, MixedPrecision):
+        context = plugin.forward_context
     with Guard(module, trainer):
         sample = Sample(dataloader, examples, seed, transfer_of(module, trainer, device), device)
         risk = EmpiricalRisk(module, objective, sample, chosen, seed=seed, forward_context=context, ranks=Ranks(device))

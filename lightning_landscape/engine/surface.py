@@ -16,12 +16,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_landscape.engine._compat import attached_trainer
+from lightning_landscape.engine.acceleration.accelerated import AcceleratedParameters
 from lightning_landscape.engine.acceleration.choice import Shortcuts, accelerated, require_known
+from lightning_landscape.engine.acceleration.trial import ShortcutName
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.evaluator import Evaluator
 from lightning_landscape.engine.guard import Guard
 from lightning_landscape.engine.objective import OwnStep, Step, loss_among, objective_of
-from lightning_landscape.engine.parameters import ReplicatedParameters
+from lightning_landscape.engine.parameters import Parameters, ReplicatedParameters
 from lightning_landscape.engine.points import Results, evaluate_missing
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.engine.sample import Sample, transfer_of
@@ -179,7 +181,8 @@ def compute_surface(
             "autocast": _autocast(trainer),
         }
         _require_same_on_all_ranks(ranks, {**identity, "channels": ", ".join(names)})
-        placed, used = parameters, []
+        placed: Parameters | AcceleratedParameters = parameters
+        used: list[ShortcutName] = []
         if isinstance(parameters, ReplicatedParameters) and isinstance(slice_, Line | Plane):
             placed, used = accelerated(module, slice_, parameters, evaluator, grid, shortcuts, ranks)
         attributes = {**_attributes(slice_, samples, attrs or {}), "shortcuts": ", ".join(used) or "none"}

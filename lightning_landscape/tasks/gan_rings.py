@@ -89,7 +89,7 @@ def _train(cfg: DictConfig, beta1: float, prediction: str, frames: Path) -> list
     frames.parent.mkdir(parents=True, exist_ok=True)
     steps = [row["iteration"] for row in monitor.history]
     np.savez(frames, samples=torch.stack(clouds).numpy(), iterations=np.array(steps))
-    unrest = travel(torch.stack(last_fifth(clouds, before=1))).tolist()
+    unrest = travel(torch.stack(list(last_fifth(clouds, before=1)))).tolist()
     return [
         GANRun(
             rate=rates[run // seeds],
