@@ -83,7 +83,10 @@ class Ranks:
         Running statistics drift apart: every rank takes them from its own batches.
         """
         for buffer in module.buffers():
-            self.broadcast_tensor(buffer)
+            first = buffer.clone()
+            self.broadcast_tensor(first)
+            if not torch.equal(first, buffer):  # what shows one number in several places cannot be written to
+                buffer.copy_(first)
 
     def on_zero(self, action: Callable[[], T]) -> T | None:
         """Run `action` on rank zero only; what it raises is raised on every rank, so that no rank waits for ever.
