@@ -29,6 +29,7 @@ _BEAT = 1.0  # seconds between signs of life
 _PATIENCE = 60.0  # seconds of silence after which a rank is taken for dead
 _PAUSE = 0.02  # seconds between looks into the store, where somebody waits for the answer
 _REST = 0.25  # the same, where nobody does
+_OUT_OF_REACH = "rank 0, whose store is out of reach"
 
 
 class Deal:
@@ -98,13 +99,10 @@ class Deal:
     ) -> None:
         try:
             if error is None:
-                self._send()
-                self._waiting = True
-                while not self._over.wait(_PAUSE):
-                    self._raise_if_lost()
+                self._finish()
+            elif not self._leave_behind(error) and isinstance(error, dist.DistError):
+                self._lost = _OUT_OF_REACH
                 self._raise_if_lost()
-            else:
-                self._leave_behind(error)
         finally:
             self._leaving.set()
             self._thread.join(timeout=10)
@@ -112,13 +110,22 @@ class Deal:
                 with suppress(RuntimeError):
                     self._collect()
 
-    def _leave_behind(self, error: BaseException) -> None:
-        """Hand in what was finished, and tell the others what happened."""
+    def _finish(self) -> None:
+        """Hand in the rest, and wait until rank zero has all."""
+        with suppress(dist.DistError):  # which the thread meets, too
+            self._send()
+        self._waiting = True
+        while not self._over.wait(_PAUSE):
+            self._raise_if_lost()
+
+    def _leave_behind(self, error: BaseException) -> bool:
+        """Hand in what was finished, and tell the others what happened; False if the store is gone."""
         try:
             self._send()
             self._announce(f"{type(error).__name__}: {error}")
         except RuntimeError:
-            return  # the store is gone, and with it whoever could be told
+            return False
+        return True
 
     def _send(self) -> None:
         rows, self._rows, self._sent = self._rows, [], time.monotonic()
@@ -167,7 +174,7 @@ class Deal:
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, dist.DistError) or self._rank > 0:
-            self._lost = f"rank 0, whose store is out of reach ({type(error).__name__}: {error})"
+            self._lost = f"{_OUT_OF_REACH} ({type(error).__name__}: {error})"
             return
         # Not to write is a failure of rank zero as any other.
         self._leave_behind(error)

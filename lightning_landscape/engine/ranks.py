@@ -83,7 +83,10 @@ class Ranks:
         Running statistics drift apart: every rank takes them from its own batches.
         """
         for buffer in module.buffers():
-            self.broadcast_tensor(buffer)
+            first = buffer.clone()
+            self.broadcast_tensor(first)
+            if not torch.equal(first, buffer):  # what shows one number in several places cannot be written to
+                buffer.copy_(first)
 
     def sum(self, values: Tensor) -> Tensor:
         """Add up a tensor of the same shape over the ranks; every rank gets the same bits."""

@@ -156,10 +156,15 @@ def test_a_store_that_is_gone_means_rank_zero_is(monkeypatch: pytest.MonkeyPatch
         def __getattr__(self, name: str) -> Any:
             raise dist.DistNetworkError("connection reset")
 
-    deal = Deal(Gone(), 1, 2, [1, 2, 3], lambda point, values: None)
-    with deal:
-        deal._thread.join()
+    def play(attend: bool) -> None:
+        deal = Deal(Gone(), 1, 2, [1, 2, 3], lambda point, values: None)
+        if not attend:
+            deal._thread = threading.Thread(target=lambda: None)
+        with deal:
+            if attend:
+                deal._thread.join()
+            list(deal)
+
+    for attend in (True, False):  # the thread meets it first, or the rank itself
         with pytest.raises(LandscapeError, match="failure of rank 0, whose store is out of reach"):
-            next(iter(deal))
-        deal._over.set()
-        deal._lost = ""
+            play(attend)
