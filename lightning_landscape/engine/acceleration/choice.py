@@ -23,7 +23,7 @@ Shortcuts: TypeAlias = Literal["auto"] | Collection[ShortcutName]
 """``"auto"``, or the names of the shortcuts to use; none of them if empty."""
 
 # A surface is looked at if it takes so many batches, and so many seconds as it is.
-_FEWEST_BATCHES, _FEWEST_SECONDS = 32, 2.0
+_FEWEST_BATCHES, _FEWEST_SECONDS = 32, 5.0
 # The part of its time that may be spent on measuring again, up to so often.
 _MEASURING, _MOST_REPEATS = 0.01, 5
 # A shortcut is kept if a point then takes at most this part of the time.
@@ -58,7 +58,7 @@ def accelerated(
 
     A shortcut is proven before it is used: at the grid's point nearest to the origin and at the one farthest from it,
     one batch must give every channel's value to 3e-6 (relative, in float32). With "auto" it must also be faster; a
-    surface that takes less than two seconds is computed as it is, and compilation is tried where a fifth of the
+    surface that takes less than five seconds is computed as it is, and compilation is tried where a fifth of the
     surface's time is longer than ten seconds and one more for each layer. What cannot be used is left out, with a
     warning if it was asked for by name. A module that its user has compiled is left alone.
 
@@ -76,8 +76,9 @@ def accelerated(
     """
     axes = [axis.tolist() for axis in (grid.x_axis, grid.y_axis) if axis is not None]
     points = sorted((point for point in product(*axes) if any(point)), key=lambda point: math.hypot(*point))
-    few = shortcuts == "auto" and len(points) * evaluator.batches < _FEWEST_BATCHES
-    if not shortcuts or not points or few or _is_compiled(module):
+    batches = len(points) * evaluator.batches
+    short = batches < _FEWEST_BATCHES or batches * evaluator.probe_seconds < _FEWEST_SECONDS
+    if not shortcuts or not points or (shortcuts == "auto" and short) or _is_compiled(module):
         return AcceleratedParameters(parameters), []
     trial = Trial(module, slice_, parameters, evaluator, (points[0], points[-1]))
     if shortcuts != "auto":
