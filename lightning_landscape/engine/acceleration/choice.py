@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import product
 from typing import Literal, TypeAlias, get_args
 
 from torch import nn
 
 from lightning_landscape.engine.acceleration.accelerated import AcceleratedParameters
+from lightning_landscape.engine.acceleration.shortcut import Shortcut
 from lightning_landscape.engine.acceleration.trial import ShortcutName, Trial
 from lightning_landscape.engine.evaluator import Evaluator
 from lightning_landscape.engine.parameters import ReplicatedParameters
@@ -76,26 +78,44 @@ def accelerated(
     """
     axes = [axis.tolist() for axis in (grid.x_axis, grid.y_axis) if axis is not None]
     points = sorted((point for point in product(*axes) if any(point)), key=lambda point: math.hypot(*point))
-    batches = len(points) * evaluator.batches
-    short = batches < _FEWEST_BATCHES or batches * evaluator.probe_seconds < _FEWEST_SECONDS
-    if not shortcuts or not points or (shortcuts == "auto" and short) or _is_compiled(module):
+    if not shortcuts or not points or _is_compiled(module):
         return AcceleratedParameters(parameters), []
-    trial = Trial(module, slice_, parameters, evaluator, (points[0], points[-1]))
-    if shortcuts != "auto":
-        wanted = [name for name in get_args(ShortcutName) if name in shortcuts]
-        names = [name for name in wanted if trial.add(name)]
-        if left_out := set(wanted) - set(names):
-            warnings.warn(
-                f"shortcuts {sorted(left_out)} are not used: there is nothing in {type(module).__name__} that they "
-                "apply to, or they change a value",
-                stacklevel=3,
-            )
-        return AcceleratedParameters(parameters, trial.shortcuts), names
-    names = ranks.broadcast(_worthwhile(trial, len(points), evaluator.batches) if ranks.rank == 0 else [])
-    if ranks.rank != 0:
+    make = partial(Trial, module, slice_, parameters, evaluator, (points[0], points[-1]))
+    if shortcuts == "auto":
+        chosen, names = _automatic(make, len(points), evaluator, ranks)
+        return AcceleratedParameters(parameters, chosen), names
+    trial = make()
+    wanted = [name for name in get_args(ShortcutName) if name in shortcuts]
+    names = [name for name in wanted if trial.add(name)]
+    if left_out := set(wanted) - set(names):
+        warnings.warn(
+            f"shortcuts {sorted(left_out)} are not used: there is nothing in {type(module).__name__} that they apply "
+            "to, or they change a value",
+            stacklevel=3,
+        )
+    return AcceleratedParameters(parameters, trial.shortcuts), names
+
+
+def _automatic(
+    make: Callable[[], Trial], points: int, evaluator: Evaluator, ranks: Ranks
+) -> tuple[Sequence[Shortcut], list[ShortcutName]]:
+    """Let rank zero measure, and take on every rank what it has chosen."""
+    trial: Trial | None = None
+
+    def choose() -> list[ShortcutName]:
+        nonlocal trial
+        batches = points * evaluator.batches
+        if batches < _FEWEST_BATCHES or batches * evaluator.probe_seconds < _FEWEST_SECONDS:
+            return []
+        trial = make()
+        return _worthwhile(trial, points, evaluator.batches)
+
+    names = ranks.broadcast(ranks.on_zero(choose)) or []
+    if ranks.rank != 0 and names:
+        trial = make()
         for name in names:
             trial.add(name)
-    return AcceleratedParameters(parameters, trial.shortcuts), names
+    return ([] if trial is None else trial.shortcuts), names
 
 
 def _worthwhile(trial: Trial, points: int, batches: float) -> list[ShortcutName]:
