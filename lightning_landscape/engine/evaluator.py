@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -44,6 +45,10 @@ class Evaluator:
         recalibrate_batch_norm: estimate BatchNorm statistics at every point, on the first sample.
         shards: where the weights of a sharded module lie. Then all ranks stand at the same point and share the batches,
             and every call is a collective.
+
+    Attributes:
+        names: the channels.
+        probe_seconds: what the probe took; a batch takes less, once all is warm.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Evaluator:
         self._collections = [child for child in module.modules() if isinstance(child, MetricCollection)]
         self._active = ExitStack()
         self.names: list[str] = []
+        self.probe_seconds = 0.0
 
     def __enter__(self) -> Evaluator:
         self._active.enter_context(self._objective.active(self._shards))
@@ -97,7 +103,9 @@ class Evaluator:
         Raises:
             ObjectiveError: as the objective does; also for a channel that is not a scalar.
         """
+        started = time.perf_counter()
         self.names = list(self._evaluate(batches=1))
+        self.probe_seconds = time.perf_counter() - started
         return self.names
 
     def evaluate(self, batches: int | None = None) -> dict[str, Estimate]:

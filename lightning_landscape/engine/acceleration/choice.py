@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import product
 from typing import Literal, TypeAlias, get_args
 
 from torch import nn
 
 from lightning_landscape.engine.acceleration.accelerated import AcceleratedParameters
+from lightning_landscape.engine.acceleration.shortcut import Shortcut
 from lightning_landscape.engine.acceleration.trial import ShortcutName, Trial
 from lightning_landscape.engine.evaluator import Evaluator
 from lightning_landscape.engine.parameters import ReplicatedParameters
@@ -23,7 +25,7 @@ Shortcuts: TypeAlias = Literal["auto"] | Collection[ShortcutName]
 """``"auto"``, or the names of the shortcuts to use; none of them if empty."""
 
 # A surface is looked at if it takes so many batches, and so many seconds as it is.
-_FEWEST_BATCHES, _FEWEST_SECONDS = 32, 2.0
+_FEWEST_BATCHES, _FEWEST_SECONDS = 32, 5.0
 # The part of its time that may be spent on measuring again, up to so often.
 _MEASURING, _MOST_REPEATS = 0.01, 5
 # A shortcut is kept if a point then takes at most this part of the time.
@@ -58,7 +60,7 @@ def accelerated(
 
     A shortcut is proven before it is used: at the grid's point nearest to the origin and at the one farthest from it,
     one batch must give every channel's value to 3e-6 (relative, in float32). With "auto" it must also be faster; a
-    surface that takes less than two seconds is computed as it is, and compilation is tried where a fifth of the
+    surface that takes less than five seconds is computed as it is, and compilation is tried where a fifth of the
     surface's time is longer than ten seconds and one more for each layer. What cannot be used is left out, with a
     warning if it was asked for by name. A module that its user has compiled is left alone.
 
@@ -76,25 +78,44 @@ def accelerated(
     """
     axes = [axis.tolist() for axis in (grid.x_axis, grid.y_axis) if axis is not None]
     points = sorted((point for point in product(*axes) if any(point)), key=lambda point: math.hypot(*point))
-    few = shortcuts == "auto" and len(points) * evaluator.batches < _FEWEST_BATCHES
-    if not shortcuts or not points or few or _is_compiled(module):
+    if not shortcuts or not points or _is_compiled(module):
         return AcceleratedParameters(parameters), []
-    trial = Trial(module, slice_, parameters, evaluator, (points[0], points[-1]))
-    if shortcuts != "auto":
-        wanted = [name for name in get_args(ShortcutName) if name in shortcuts]
-        names = [name for name in wanted if trial.add(name)]
-        if left_out := set(wanted) - set(names):
-            warnings.warn(
-                f"shortcuts {sorted(left_out)} are not used: there is nothing in {type(module).__name__} that they "
-                "apply to, or they change a value",
-                stacklevel=3,
-            )
-        return AcceleratedParameters(parameters, trial.shortcuts), names
-    names = ranks.broadcast(_worthwhile(trial, len(points), evaluator.batches) if ranks.rank == 0 else [])
-    if ranks.rank != 0:
+    make = partial(Trial, module, slice_, parameters, evaluator, (points[0], points[-1]))
+    if shortcuts == "auto":
+        chosen, names = _automatic(make, len(points), evaluator, ranks)
+        return AcceleratedParameters(parameters, chosen), names
+    trial = make()
+    wanted = [name for name in get_args(ShortcutName) if name in shortcuts]
+    names = [name for name in wanted if trial.add(name)]
+    if left_out := set(wanted) - set(names):
+        warnings.warn(
+            f"shortcuts {sorted(left_out)} are not used: there is nothing in {type(module).__name__} that they apply "
+            "to, or they change a value",
+            stacklevel=3,
+        )
+    return AcceleratedParameters(parameters, trial.shortcuts), names
+
+
+def _automatic(
+    make: Callable[[], Trial], points: int, evaluator: Evaluator, ranks: Ranks
+) -> tuple[Sequence[Shortcut], list[ShortcutName]]:
+    """Let rank zero measure, and take on every rank what it has chosen."""
+    trial: Trial | None = None
+
+    def choose() -> list[ShortcutName]:
+        nonlocal trial
+        batches = points * evaluator.batches
+        if batches < _FEWEST_BATCHES or batches * evaluator.probe_seconds < _FEWEST_SECONDS:
+            return []
+        trial = make()
+        return _worthwhile(trial, points, evaluator.batches)
+
+    names = ranks.broadcast(ranks.on_zero(choose)) or []
+    if ranks.rank != 0 and names:
+        trial = make()
         for name in names:
             trial.add(name)
-    return AcceleratedParameters(parameters, trial.shortcuts), names
+    return ([] if trial is None else trial.shortcuts), names
 
 
 def _worthwhile(trial: Trial, points: int, batches: float) -> list[ShortcutName]:

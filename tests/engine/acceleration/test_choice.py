@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightning_landscape.engine.acceleration import choice
-from lightning_landscape.engine.acceleration.choice import _worthwhile
+from lightning_landscape.engine.acceleration.choice import _automatic, _worthwhile
 from tests.engine.acceleration.cases import CASES, largest_difference, module_of, surface_of
 
 
@@ -21,7 +21,7 @@ class Bench:
         self.tried: list[str] = []
         self.repeats = -1
 
-    def add(self, name: str, pays: float, repeats: int) -> bool:
+    def add(self, name: str, pays: float = np.inf, repeats: int = 0) -> bool:
         self.tried.append(name)
         self.repeats = repeats
         if self.shares.get(name, np.inf) > pays:
@@ -40,9 +40,9 @@ def test_what_saves_three_percent_is_taken() -> None:
     assert bench.tried == ["first_layer", "channels_last", "batch_norm_folding"]
 
 
-def test_a_surface_of_less_than_two_seconds_is_left_as_it_is() -> None:
+def test_a_surface_of_less_than_five_seconds_is_left_as_it_is() -> None:
     bench = Bench(0.1, {"channels_last": 0.1})
-    assert chosen(bench, 19) == []
+    assert chosen(bench, 49) == []
     assert bench.tried == []
 
 
@@ -61,6 +61,27 @@ def test_short_surfaces_are_not_measured_again() -> None:
         assert bench.repeats == repeats
 
 
+class OtherRank:
+    """The second of two ranks; the first has chosen a shortcut that is slow here."""
+
+    rank = 1
+
+    def on_zero(self, action: Any) -> None:
+        return None
+
+    def broadcast(self, _: Any) -> list[str]:
+        return ["batch_norm_folding"]
+
+
+def test_every_rank_takes_what_rank_zero_has_chosen() -> None:
+    bench: Any = Bench(1.0, {"batch_norm_folding": 7.0})
+    bench.shortcuts = ["folding"]
+    ranks: Any = OtherRank()
+    evaluator: Any = type("Evaluator", (), {"batches": 1, "probe_seconds": 0.0})
+    assert _automatic(lambda: bench, 1, evaluator, ranks) == (["folding"], ["batch_norm_folding"])
+    assert bench.tried == ["batch_norm_folding"]
+
+
 def test_auto_keeps_what_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that is proven is kept where anything pays; of two folded layers, the one that can be."""
     for name in ("_FEWEST_SECONDS", "_FEWEST_BATCHES"):
@@ -74,7 +95,10 @@ def test_auto_keeps_what_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_auto_looks_at_nothing_in_a_small_surface(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "Trial", None)
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a trial of a small surface")
+
+    monkeypatch.setattr(choice, "Trial", refuse)
     case = CASES["conv"]
     module = module_of(case)
     surface = surface_of(case, module, "auto", examples=8)
