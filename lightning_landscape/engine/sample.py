@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, Sampler, SequentialSampler
 
 from lightning_landscape.engine._compat import before_batch_transfer, wrapped_sampler
+from lightning_landscape.engine.data_split import share_of
 from lightning_landscape.engine.generators import seeded_generators
 from lightning_landscape.engine.guard import seed_rng
+from lightning_landscape.engine.shards import Shards
 from lightning_landscape.errors import ObjectiveError
 from lightning_landscape.sampling.subset import subset_indices
 
@@ -42,9 +44,11 @@ class Sample:
         seed: of the subset and of random transformations in the data set.
         transfer: brings one loaded batch to the device.
         device: where the module is.
+        shards: of a sharded module, whose ranks share the batches; None where each rank evaluates all of them.
 
     Attributes:
         sizes: examples in each batch.
+        passes: which of the batches this rank evaluates, one for each forward pass, and whether it counts.
         dataset_size: examples in the whole data set; None for an iterable one.
         digest: SHA-256 of the content of all batches.
 
@@ -59,6 +63,7 @@ class Sample:
         seed: int,
         transfer: Callable[[Any], Any],
         device: torch.device,
+        shards: Shards | None = None,
     ) -> None:
         seed_rng(seed)
         batches: list[Any] = []
@@ -77,6 +82,8 @@ class Sample:
                 "give one with at least one example"
             )
         self.digest = _digest(batches)
+        self.passes = share_of(*((shards.rank, shards.world) if shards is not None else (0, 1)), len(batches))
+        batches = [batches[position] for position, _ in self.passes]
         self.resident = _fits(batches, device)
         self._transfer = transfer
         self._batches = [transfer(batch) for batch in batches] if self.resident else batches
@@ -93,7 +100,7 @@ class Sample:
         return len(self.sizes)
 
     def batches(self, count: int | None = None) -> Iterator[Any]:
-        """Iterate over the batches (the first `count` of them), on the device.
+        """Iterate over the batches that this rank evaluates (the first `count` of them), on the device.
 
         A step may take entries out of its batch or change tensors in place: the next point finds them as they were.
         """

@@ -6,7 +6,10 @@ from lightning_landscape.figures.contours import plot_contours
 from lightning_landscape.figures.curves import plot_curves
 from lightning_landscape.figures.interactive import interactive_surface, write_html
 from lightning_landscape.figures.panels import Panel, Series, plot_panels
+from lightning_landscape.figures.quantization import plot_distributions, plot_error_floors, plot_training_errors
 from lightning_landscape.figures.report import Report, RunSummary, write_report
+from lightning_landscape.figures.samples import animate_samples, plot_samples
+from lightning_landscape.figures.sketch import plot_sketch
 from lightning_landscape.figures.stiffness import plot_class_stiffness, plot_stiffness, plot_stiffness_distance
 from lightning_landscape.figures.surface3d import plot_surface
 from lightning_landscape.figures.trajectory import plot_trajectory
@@ -18,6 +21,7 @@ __all__ = [
     "RunSummary",
     "Series",
     "animate",
+    "animate_samples",
     "interactive_surface",
     "plot_class_stiffness",
     "plot_comparison",
@@ -26,7 +30,12 @@ __all__ = [
     "plot_panels",
     "plot_stiffness",
     "plot_stiffness_distance",
+    "plot_distributions",
+    "plot_error_floors",
+    "plot_sketch",
+    "plot_samples",
     "plot_surface",
+    "plot_training_errors",
     "plot_trajectory",
     "write_html",
     "write_report",

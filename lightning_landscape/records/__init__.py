@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lightning_landscape.records.hdf5 import check_writable
 from lightning_landscape.records.measures import SurfaceMeasures, measure
+from lightning_landscape.records.sketch import Sketch, SketchFile
 from lightning_landscape.records.stiffness import StiffnessHistory
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.surface_file import SurfaceFile
@@ -11,6 +12,8 @@ from lightning_landscape.records.trajectory import Trajectory, TrajectoryFile
 
 __all__ = [
     "StiffnessHistory",
+    "Sketch",
+    "SketchFile",
     "Surface",
     "SurfaceFile",
     "SurfaceMeasures",

@@ -2,10 +2,17 @@
 
 from lightning_landscape.tasks.batch_size_curvature import batch_size_curvature
 from lightning_landscape.tasks.compare import compare
+from lightning_landscape.tasks.gan_images import gan_images
+from lightning_landscape.tasks.gan_rings import gan_rings
+from lightning_landscape.tasks.gan_saddle import gan_saddle
 from lightning_landscape.tasks.goldilocks import goldilocks
 from lightning_landscape.tasks.interpolate import interpolate
 from lightning_landscape.tasks.intrinsic_dimension import intrinsic_dimension
 from lightning_landscape.tasks.plot import plot
+from lightning_landscape.tasks.quantized_images import quantized_images
+from lightning_landscape.tasks.quantized_quadratic import quantized_quadratic
+from lightning_landscape.tasks.quantized_toy import quantized_toy
+from lightning_landscape.tasks.scale_invariance import scale_invariance
 from lightning_landscape.tasks.train import surface, train
 
 TASKS = {
@@ -17,6 +24,13 @@ TASKS = {
     "intrinsic_dimension": intrinsic_dimension,
     "goldilocks": goldilocks,
     "batch_size_curvature": batch_size_curvature,
+    "scale_invariance": scale_invariance,
+    "quantized_quadratic": quantized_quadratic,
+    "quantized_toy": quantized_toy,
+    "quantized_images": quantized_images,
+    "gan_saddle": gan_saddle,
+    "gan_rings": gan_rings,
+    "gan_images": gan_images,
 }
 
 __all__ = [
@@ -27,6 +41,13 @@ __all__ = [
     "interpolate",
     "intrinsic_dimension",
     "plot",
+    "gan_images",
+    "gan_rings",
+    "gan_saddle",
+    "quantized_images",
+    "quantized_quadratic",
+    "quantized_toy",
+    "scale_invariance",
     "surface",
     "train",
 ]
