@@ -15,6 +15,7 @@ from lightning_landscape.figures.trajectory import plot_trajectory
 from lightning_landscape.figures.vtk import write_vtk
 
 __all__ = [
+    "Report",
     "RunSummary",
     "animate",
     "animate_samples",
@@ -33,5 +34,4 @@ __all__ = [
     "write_html",
     "write_report",
     "write_vtk",
-    "Report",
 ]
