@@ -1,10 +1,12 @@
 """What recording costs: a ResNet-20 trained with and without a TrajectoryRecorder, in turn.
 
     python benchmarks/trajectories.py [--runs 7] [--steps 40] [--threads 2]
+    python benchmarks/trajectories.py --runs 0          # processor time alone, for a machine that others use too
 
 Images are random, of CIFAR-10's size, in batches of 128. Each run is one epoch of so many steps, shorter than a real
 one (391), so what is paid once an epoch weighs ten times as much here. Beside the ratio of the runs' times, which holds
-the noise of the machine, stands the share of the time that passed inside of the recorder's hooks.
+the noise of the machine, stands the share of the time that passed inside of the recorder's hooks. Processor time, of
+one step and of one record, is measured on one thread and does not know of other jobs.
 """
 
 from __future__ import annotations
@@ -25,9 +27,13 @@ import torch
 from interleaved import Timing, interleave, paired_ratio, save
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_landscape import TrajectoryRecorder
+from lightning_landscape import TrajectoryRecorder, weights_of
+from lightning_landscape.geometry import Projection
 from lightning_landscape.models import ResNet
 from lightning_landscape.modules import Classifier
+from lightning_landscape.records import SketchFile, TrajectoryFile
+from lightning_landscape.records.background import BackgroundWriter
+from lightning_landscape.records.rows import RowsFile
 
 BATCH = 128
 RECORDERS: dict[str, dict[str, Any] | None] = {
@@ -76,12 +82,63 @@ def training(
     return run
 
 
+def processor_time() -> dict[str, float]:
+    """Milliseconds of processor time: of a step of training, and of a record, by the training's thread and by all."""
+    torch.set_num_threads(1)
+    network, images, labels = ResNet(20), torch.randn(BATCH, 3, 32, 32), torch.randint(10, (BATCH,))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+
+    def step(_: int) -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+
+    def live() -> dict[str, torch.Tensor]:
+        return {name: parameter.detach() for name, parameter in network.named_parameters()}
+
+    def median(job: Callable[[int], object], runs: int, clock: Callable[[], float]) -> float:
+        seconds = []
+        for run in range(runs):
+            started = clock()
+            job(run)
+            seconds.append(clock() - started)
+        return 1000 * statistics.median(seconds[1:])
+
+    found = {"step": median(step, 6, time.process_time)}
+    project, weights = Projection(4096), weights_of(network)
+    entries = sum(tensor.numel() for tensor in weights.values())
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("weights", "sketch"):
+            for clock, of in ((time.thread_time, "caller"), (time.process_time, "all threads")):
+                path = Path(folder) / f"{kind} {of}.h5"
+                file: RowsFile = (
+                    TrajectoryFile.create(path, weights, 50)
+                    if kind == "weights"
+                    else SketchFile.create(path, project, entries, 50)
+                )
+                writer = BackgroundWriter(file)
+
+                def record(run: int, kind: str = kind, writer: BackgroundWriter = writer) -> None:
+                    values = live() if kind == "weights" else SketchFile.row(project, live())
+                    writer.append(values, step=run, epoch=0)
+                    writer.flush()
+
+                found[f"{kind}, {of}"] = median(record, 40, clock)
+                writer.close()
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
+    processor = processor_time()
+    print("processor time in ms", *(f"{key}={value:.3g}" for key, value in processor.items()), sep="  ")
+    if not arguments.runs:
+        print(save("trajectories_processor", {"milliseconds": processor}))
+        return
     torch.set_num_threads(arguments.threads)
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -96,7 +153,7 @@ def main() -> None:
     results = _results(timings, shares, arguments.steps)
     for name, result in results.items():
         print(name, *(f"{key}={value:.4g}" for key, value in result.items()), sep="  ")
-    print(save("trajectories", {"settings": vars(arguments), "jobs": results}))
+    print(save("trajectories", {"settings": vars(arguments), "milliseconds": processor, "jobs": results}))
 
 
 def _results(timings: dict[str, Timing], shares: dict[str, list[float]], steps: int) -> dict[str, dict[str, float]]:
