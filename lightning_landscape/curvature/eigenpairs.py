@@ -50,6 +50,7 @@ def eigenpairs(
     which: End = "largest",
     *,
     tolerance: float = 1e-3,
+    of_largest: bool = False,
     max_products: int = 1000,
     seed: int = 0,
 ) -> Eigenpairs:
@@ -65,6 +66,7 @@ def eigenpairs(
         k: how many; for ``which="both"``, at each end.
         which: see `End`.
         tolerance: relative size of the residuals.
+        of_largest: in relation to the largest magnitude in the spectrum, instead of each eigenvalue's own.
         max_products: where to stop, with a warning, if they are larger then.
         seed: of the start vector.
 
@@ -96,8 +98,9 @@ def eigenpairs(
         residuals = basis.remainder * mixture[-1].abs()
         chosen = _chosen(values, k, which)
         # Below this share of the largest magnitude, rounding hides how well an eigenvalue is known.
-        floor = torch.finfo(basis.vectors.dtype).eps ** (2 / 3) * float(values.abs().max())
-        converged = bool((residuals[chosen] <= tolerance * values[chosen].abs().clamp(min=floor)).all())
+        floor = 1.0 if of_largest else torch.finfo(basis.vectors.dtype).eps ** (2 / 3)
+        sizes = values[chosen].abs().clamp(min=floor * float(values.abs().max()))
+        converged = bool((residuals[chosen] <= tolerance * sizes).all())
         if converged or products >= max_products or basis.count == n:
             break
         if basis.count == size:
@@ -105,7 +108,7 @@ def eigenpairs(
             kept = _chosen(values, k + (size - wanted) // (6 if which == "both" else 3), which)
             basis.restart(mixture[:, kept], values[kept])
     if not converged and basis.count < n:
-        unsure = int((residuals[chosen] > tolerance * values[chosen].abs()).sum())
+        unsure = int((residuals[chosen] > tolerance * sizes).sum())
         warnings.warn(
             f"after {products} products {unsure} of {wanted} eigenvalues have residuals above {tolerance:g} of their "
             f"size (the largest is {float(residuals[chosen].max()):.2g}): allow more products, or a larger tolerance",

@@ -35,7 +35,7 @@ class RiskOperator(PyTorchLinearOperator):  # type: ignore[misc] # curvlinops ha
     case: after the weights have moved, make a new operator.
 
     Args:
-        risk: the risk, entered.
+        risk: the risk.
         parameters: patterns such as ``"layer3.*"`` that choose among its parameters; None for all of them.
 
     Attributes:

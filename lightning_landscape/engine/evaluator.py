@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,28 @@ from torchmetrics import Metric, MetricCollection
 from lightning_landscape.engine.batch_norm import recalibrate
 from lightning_landscape.engine.guard import seed_rng
 from lightning_landscape.engine.objective import BatchMean, Objective
+from lightning_landscape.engine.ranks import Ranks
+from lightning_landscape.engine.risk import EmpiricalRisk, trained_parameters
 from lightning_landscape.engine.sample import Sample
 from lightning_landscape.engine.snapshot import Snapshot
 from lightning_landscape.errors import ObjectiveError
 from lightning_landscape.sampling.estimators import Estimate, mean_of_batches
+
+
+class Measure(Protocol):
+    """Further channels of every point, from derivatives of the loss there.
+
+    Attributes:
+        name: what it measures and how, for the record's identity.
+        channels: the names of what it gives.
+    """
+
+    name: str
+    channels: Sequence[str]
+
+    def __call__(self, risk: EmpiricalRisk) -> Mapping[str, Estimate]:
+        """Measure at the weights that stand in the module now."""
+
 
 _STAGES = ("train", "val", "valid", "validation", "test")
 
@@ -39,6 +58,7 @@ class Evaluator:
         forward_context: the precision's context of a forward pass, entered anew for each batch, because autocast keeps
             copies of the weights that it has cast for as long as its context lasts.
         recalibrate_batch_norm: estimate BatchNorm statistics at every point, on the first sample.
+        measures: further channels of every point, on the first sample; the objective then keeps its graph.
     """
 
     def __init__(
@@ -50,6 +70,7 @@ class Evaluator:
         seed: int,
         forward_context: Callable[[], AbstractContextManager[object]],
         recalibrate_batch_norm: bool = False,
+        measures: Sequence[Measure] = (),
     ) -> None:
         self._module = module
         self._objective = objective
@@ -57,6 +78,7 @@ class Evaluator:
         self._seed = seed
         self._forward_context = forward_context
         self._recalibrate = recalibrate_batch_norm
+        self._measures = measures
         self._metrics = [child for child in module.modules() if isinstance(child, Metric)]
         self._collections = [child for child in module.modules() if isinstance(child, MetricCollection)]
         self._active = ExitStack()
@@ -65,6 +87,19 @@ class Evaluator:
     def __enter__(self) -> Evaluator:
         self._active.enter_context(self._objective.active())
         self._rewind = Snapshot(self._module, parameters=False).restore
+        if self._measures:
+            sample, parameters = next(iter(self._samples.values())), trained_parameters(self._module)
+            # Each rank stands at a point of its own.
+            alone = Ranks(next(iter(parameters.values())).device, alone=True)
+            self._risk = EmpiricalRisk(
+                self._module,
+                self._objective,
+                sample,
+                parameters,
+                seed=self._seed,
+                forward_context=self._forward_context,
+                ranks=alone,
+            )
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -79,7 +114,9 @@ class Evaluator:
         Raises:
             ObjectiveError: as the objective does; also for a channel that is not a scalar.
         """
-        self.names = list(self._evaluate(batches=1))
+        self.names = [*self._evaluate(batches=1), *(name for measure in self._measures for name in measure.channels)]
+        if self._measures:
+            self._risk.probe()
         return self.names
 
     def evaluate(self) -> dict[str, Estimate]:
@@ -89,6 +126,8 @@ class Evaluator:
             An estimate for each channel that `probe` found; NaN for one that was not given this time.
         """
         found = self._evaluate(batches=None)
+        for measure in self._measures:
+            found |= measure(self._risk)
         if surplus := found.keys() - set(self.names):
             warnings.warn(
                 f"channels {sorted(surplus)} are not drawn: {self._objective.name} lacked them on its first batch",
@@ -136,7 +175,7 @@ def _combine(parts: list[BatchMean]) -> Estimate:
     """Bring a channel's batch means to the host at once, and combine them in float64."""
     tensors = [part.value for part in parts if isinstance(part.value, Tensor)]
     if len(tensors) == len(parts):
-        values = torch.stack(tensors).cpu().double()
+        values = torch.stack(tensors).detach().cpu().double()
         return mean_of_batches(values.numpy(), [part.weight for part in parts])
     return mean_of_batches([float(part.value) for part in parts], [part.weight for part in parts])
 

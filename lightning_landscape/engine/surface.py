@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from lightning_landscape.engine._compat import attached_trainer
 from lightning_landscape.engine.batch_norm import BatchNormMode
-from lightning_landscape.engine.evaluator import Evaluator
+from lightning_landscape.engine.evaluator import Evaluator, Measure
 from lightning_landscape.engine.guard import Guard
 from lightning_landscape.engine.objective import OwnStep, Step, loss_among, objective_of
 from lightning_landscape.engine.parameters import ReplicatedParameters
@@ -50,6 +50,7 @@ def compute_surface(
     attrs: Mapping[str, Any] | None = None,
     progress: bool = True,
     trainer: Trainer | None = None,
+    measures: Sequence[Measure] = (),
 ) -> Surface:
     r"""Evaluate a module's own step at every point of a grid on a line or plane in weight space.
 
@@ -80,6 +81,7 @@ def compute_surface(
         progress: show a progress bar.
         trainer: the trainer that runs the module, for its precision, batch hooks and progress bar; found by itself for
             a module that is being trained.
+        measures: further channels of every point, such as the curvature that `convexity_map` adds.
 
     Returns:
         The surface, every point done.
@@ -110,7 +112,7 @@ def compute_surface(
     loaders = dataloader if isinstance(dataloader, Mapping) else {"": dataloader}
     if not loaders:
         raise ObjectiveError("no data loader given: give one, or several by name")
-    objective = objective_of(module, step)
+    objective = objective_of(module, step, keep_graph=bool(measures))
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     ranks = Ranks(device)
     record_path = Path(path) if path is not None else None
@@ -145,6 +147,7 @@ def compute_surface(
                 seed=seed,
                 forward_context=context,
                 recalibrate_batch_norm=batch_norm == "recalibrate",
+                measures=measures,
             )
         )
         names = evaluator.probe()
@@ -157,6 +160,8 @@ def compute_surface(
             "sample_seed": str(seed),
             "autocast": _autocast(trainer),
         }
+        if measures:
+            identity["measures"] = ", ".join(measure.name for measure in measures)
         _require_same_on_all_ranks(ranks, {**identity, "channels": ", ".join(names)})
         attributes = _attributes(slice_, samples, attrs or {})
         loss = loss_among(names)
