@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from lightning_landscape.callbacks import LossLandscape, TrajectoryRecorder, register_logger
+from lightning_landscape.curvature.convexity import convexity_map
 from lightning_landscape.curvature.curvature import Curvature
 from lightning_landscape.engine import compute_surface, weights_from_checkpoint
 from lightning_landscape.errors import (
@@ -37,6 +38,7 @@ __all__ = [
     "weights_from_checkpoint",
     # curvature
     "Curvature",
+    "convexity_map",
     # records
     "Surface",
     "Trajectory",
