@@ -2,7 +2,7 @@
 
 from importlib.metadata import version as _version
 
-from lightning_landscape.callbacks import LossLandscape, TrajectoryRecorder, register_logger
+from lightning_landscape.callbacks import LossLandscape, Stiffness, TrajectoryRecorder, register_logger
 from lightning_landscape.curvature.convexity import convexity_map
 from lightning_landscape.curvature.curvature import Curvature
 from lightning_landscape.engine import compute_surface, weights_from_checkpoint
@@ -18,6 +18,7 @@ from lightning_landscape.errors import (
 from lightning_landscape.geometry.directions import random_direction
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.geometry.weights import Weights, weights_of
+from lightning_landscape.modules.subspace import RandomSubspace
 from lightning_landscape.records.measures import measure
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.trajectory import Trajectory
@@ -45,8 +46,11 @@ __all__ = [
     "measure",
     # callbacks
     "LossLandscape",
+    "Stiffness",
     "TrajectoryRecorder",
     "register_logger",
+    # training in a slice
+    "RandomSubspace",
     # errors
     "CurvatureError",
     "GeometryError",

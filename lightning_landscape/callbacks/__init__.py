@@ -2,6 +2,7 @@
 
 from lightning_landscape.callbacks.loggers import log_figure, log_file, publish, register_logger
 from lightning_landscape.callbacks.loss_landscape import LossLandscape
+from lightning_landscape.callbacks.stiffness import Stiffness
 from lightning_landscape.callbacks.trajectory_recorder import TrajectoryRecorder
 
-__all__ = ["LossLandscape", "TrajectoryRecorder", "log_figure", "log_file", "publish", "register_logger"]
+__all__ = ["LossLandscape", "Stiffness", "TrajectoryRecorder", "log_figure", "log_file", "publish", "register_logger"]

@@ -154,13 +154,14 @@ def _fixed_loader(
         if loader.batch_sampler is not None:
             mine = DataLoader(dataset, batch_sampler=loader.batch_sampler, **common)
         else:
-            mine = DataLoader(dataset, batch_size=None, sampler=_indices(loader, None, seed), **common)
+            mine = DataLoader(dataset, batch_size=None, sampler=example_indices(loader, None, seed), **common)
         return mine, len(dataset), _at_least_one(examples)
-    indices = _indices(loader, examples, seed)
+    indices = example_indices(loader, examples, seed)
     return DataLoader(dataset, batch_size=loader.batch_size, sampler=indices, **common), len(dataset), None
 
 
-def _indices(loader: DataLoader[Any], count: int | None, seed: int) -> list[Any]:
+def example_indices(loader: DataLoader[Any], count: int | None, seed: int) -> list[Any]:
+    """Choose `count` of the examples that a loader over a map-style data set visits, in random order; None for all."""
     sampler, dataset = wrapped_sampler(cast(Sampler[Any], loader.sampler)), cast(Sized, loader.dataset)
     if isinstance(sampler, SequentialSampler | RandomSampler | DistributedSampler):
         return list(subset_indices(len(dataset), count, seed).tolist())

@@ -5,19 +5,27 @@ from lightning_landscape.figures.comparison import plot_comparison
 from lightning_landscape.figures.contours import plot_contours
 from lightning_landscape.figures.curves import plot_curves
 from lightning_landscape.figures.interactive import interactive_surface, write_html
+from lightning_landscape.figures.panels import Panel, Series, plot_panels
 from lightning_landscape.figures.report import Report, RunSummary, write_report
+from lightning_landscape.figures.stiffness import plot_class_stiffness, plot_stiffness, plot_stiffness_distance
 from lightning_landscape.figures.surface3d import plot_surface
 from lightning_landscape.figures.trajectory import plot_trajectory
 from lightning_landscape.figures.vtk import write_vtk
 
 __all__ = [
+    "Panel",
     "Report",
     "RunSummary",
+    "Series",
     "animate",
     "interactive_surface",
+    "plot_class_stiffness",
     "plot_comparison",
     "plot_contours",
     "plot_curves",
+    "plot_panels",
+    "plot_stiffness",
+    "plot_stiffness_distance",
     "plot_surface",
     "plot_trajectory",
     "write_html",

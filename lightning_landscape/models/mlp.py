@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
+from lightning_landscape.errors import GeometryError
 from lightning_landscape.models.arguments import require_positive
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 class MLP(nn.Sequential):
-    """Flattens its input and applies linear layers with ReLU between them.
+    """Flattens its input and applies linear layers with a nonlinearity between them.
 
     It keeps PyTorch's initialisation: without BatchNorm, the paper's tiny linear weights would not train.
 
@@ -19,9 +23,10 @@ class MLP(nn.Sequential):
         in_features: Numbers in one example, such as 64 for an 8 x 8 image with one channel.
         hidden: Widths of the hidden layers; empty for a linear classifier.
         num_classes: Outputs.
+        activation: The nonlinearity: "relu" or "tanh".
 
     Raises:
-        GeometryError: A size is less than 1.
+        GeometryError: A size is less than 1, or the nonlinearity is unknown.
 
     Example:
         >>> import torch
@@ -32,14 +37,22 @@ class MLP(nn.Sequential):
         True
     """
 
-    def __init__(self, in_features: int = 64, hidden: Sequence[int] = (128,), num_classes: int = 10) -> None:
+    def __init__(
+        self,
+        in_features: int = 64,
+        hidden: Sequence[int] = (128,),
+        num_classes: int = 10,
+        activation: Literal["relu", "tanh"] = "relu",
+    ) -> None:
         require_positive("MLP", in_features=in_features, num_classes=num_classes)
+        if activation not in _ACTIVATIONS:
+            raise GeometryError(f"activation={activation!r} is unknown: choose one of {', '.join(_ACTIVATIONS)}")
         for width in hidden:
             require_positive("MLP", hidden=width)
         widths = [in_features, *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in pairwise(widths):
-            layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+            layers += [nn.Linear(fan_in, fan_out), _ACTIVATIONS[activation]()]
         super().__init__(*layers, nn.Linear(widths[-1], num_classes))
 
     def forward(self, images: Tensor) -> Tensor:

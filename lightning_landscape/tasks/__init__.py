@@ -1,8 +1,11 @@
 """What the command does, by the name of its mode."""
 
+from lightning_landscape.tasks.batch_size_curvature import batch_size_curvature
 from lightning_landscape.tasks.compare import compare
 from lightning_landscape.tasks.convexity import convexity
+from lightning_landscape.tasks.goldilocks import goldilocks
 from lightning_landscape.tasks.interpolate import interpolate
+from lightning_landscape.tasks.intrinsic_dimension import intrinsic_dimension
 from lightning_landscape.tasks.plot import plot
 from lightning_landscape.tasks.train import surface, train
 
@@ -13,6 +16,20 @@ TASKS = {
     "interpolate": interpolate,
     "convexity": convexity,
     "plot": plot,
+    "intrinsic_dimension": intrinsic_dimension,
+    "goldilocks": goldilocks,
+    "batch_size_curvature": batch_size_curvature,
 }
 
-__all__ = ["TASKS", "compare", "convexity", "interpolate", "plot", "surface", "train"]
+__all__ = [
+    "TASKS",
+    "batch_size_curvature",
+    "compare",
+    "convexity",
+    "goldilocks",
+    "interpolate",
+    "intrinsic_dimension",
+    "plot",
+    "surface",
+    "train",
+]
