@@ -2,7 +2,14 @@
 
 from importlib.metadata import version as _version
 
-from lightning_landscape.callbacks import LossLandscape, Stiffness, TrajectoryRecorder, register_logger
+from lightning_landscape.callbacks import (
+    GradientSubspace,
+    HessianSpectrum,
+    LossLandscape,
+    Stiffness,
+    TrajectoryRecorder,
+    register_logger,
+)
 from lightning_landscape.curvature.convexity import convexity_map
 from lightning_landscape.curvature.curvature import Curvature
 from lightning_landscape.engine import compute_surface, weights_from_checkpoint
@@ -19,6 +26,7 @@ from lightning_landscape.geometry.directions import random_direction
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.geometry.weights import Weights, weights_of
 from lightning_landscape.modules.subspace import RandomSubspace
+from lightning_landscape.records.curvature import CurvatureHistory
 from lightning_landscape.records.measures import measure
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.trajectory import Trajectory
@@ -41,10 +49,13 @@ __all__ = [
     "Curvature",
     "convexity_map",
     # records
+    "CurvatureHistory",
     "Surface",
     "Trajectory",
     "measure",
     # callbacks
+    "GradientSubspace",
+    "HessianSpectrum",
     "LossLandscape",
     "Stiffness",
     "TrajectoryRecorder",

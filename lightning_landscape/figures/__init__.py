@@ -3,11 +3,14 @@
 from lightning_landscape.figures.animation import animate
 from lightning_landscape.figures.comparison import plot_comparison
 from lightning_landscape.figures.contours import plot_contours
+from lightning_landscape.figures.convexity import plot_convexity
 from lightning_landscape.figures.curves import plot_curves
 from lightning_landscape.figures.interactive import interactive_surface, write_html
 from lightning_landscape.figures.panels import Panel, Series, plot_panels
 from lightning_landscape.figures.report import Report, RunSummary, write_report
+from lightning_landscape.figures.spectrum import plot_sharpness, plot_spectrum
 from lightning_landscape.figures.stiffness import plot_class_stiffness, plot_stiffness, plot_stiffness_distance
+from lightning_landscape.figures.subspace import plot_subspace
 from lightning_landscape.figures.surface3d import plot_surface
 from lightning_landscape.figures.trajectory import plot_trajectory
 from lightning_landscape.figures.vtk import write_vtk
@@ -22,10 +25,14 @@ __all__ = [
     "plot_class_stiffness",
     "plot_comparison",
     "plot_contours",
+    "plot_convexity",
     "plot_curves",
     "plot_panels",
+    "plot_sharpness",
+    "plot_spectrum",
     "plot_stiffness",
     "plot_stiffness_distance",
+    "plot_subspace",
     "plot_surface",
     "plot_trajectory",
     "write_html",

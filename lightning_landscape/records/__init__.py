@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lightning_landscape.records.curvature import CurvatureHistory
 from lightning_landscape.records.hdf5 import check_writable
 from lightning_landscape.records.measures import SurfaceMeasures, measure
 from lightning_landscape.records.stiffness import StiffnessHistory
@@ -10,6 +11,7 @@ from lightning_landscape.records.surface_file import SurfaceFile
 from lightning_landscape.records.trajectory import Trajectory, TrajectoryFile
 
 __all__ = [
+    "CurvatureHistory",
     "StiffnessHistory",
     "Surface",
     "SurfaceFile",

@@ -3,6 +3,7 @@
 from lightning_landscape.tasks.batch_size_curvature import batch_size_curvature
 from lightning_landscape.tasks.compare import compare
 from lightning_landscape.tasks.convexity import convexity
+from lightning_landscape.tasks.curvature import curvature
 from lightning_landscape.tasks.goldilocks import goldilocks
 from lightning_landscape.tasks.interpolate import interpolate
 from lightning_landscape.tasks.intrinsic_dimension import intrinsic_dimension
@@ -15,6 +16,7 @@ TASKS = {
     "surface": surface,
     "interpolate": interpolate,
     "convexity": convexity,
+    "curvature": curvature,
     "plot": plot,
     "intrinsic_dimension": intrinsic_dimension,
     "goldilocks": goldilocks,
@@ -26,6 +28,7 @@ __all__ = [
     "batch_size_curvature",
     "compare",
     "convexity",
+    "curvature",
     "goldilocks",
     "interpolate",
     "intrinsic_dimension",

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from lightning_landscape.curvature.convexity import convexity_map
 from lightning_landscape.errors import LandscapeError
+from lightning_landscape.figures import plot_convexity
 from lightning_landscape.geometry.slices import Plane
 from lightning_landscape.geometry.weights import weights_of
 from lightning_landscape.records.surface import Surface
@@ -41,7 +42,9 @@ def convexity(cfg: DictConfig) -> list[Path]:
         _map(run, records[name])
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return []
-    return list(records.values())
+    figure = folder / "convexity.png"
+    plot_convexity({name: Surface.load(path) for name, path in records.items()}).savefig(figure, dpi=150)
+    return [figure, *records.values()]
 
 
 def _map(cfg: DictConfig, path: Path) -> Surface:
