@@ -33,7 +33,7 @@ class ExtremeEigenvalues:
     errors stand the residuals, within which an eigenvalue lies.
 
     Args:
-        tolerance: residuals in relation to the larger of the two magnitudes.
+        tolerance: residuals in relation to the eigenvalues; also the ratio below which an eigenvalue counts as zero.
         include_1d: also by biases and the scales of normalisation layers, which random directions do not move.
     """
 
@@ -48,7 +48,8 @@ class ExtremeEigenvalues:
         """Compute both eigenvalues at the weights that stand in the module, from one Krylov basis."""
         moving = [name for name, parameter in risk.parameters.items() if self._include_1d or parameter.ndim > 1]
         try:
-            pairs = eigenpairs(HessianOperator(risk, moving), 1, "both", tolerance=self._tolerance, of_largest=True)
+            operator = HessianOperator(risk, moving)
+            pairs = eigenpairs(operator, 1, "both", tolerance=self._tolerance, floor=self._tolerance)
         except CurvatureError:
             return dict.fromkeys(self.channels, _UNKNOWN)
         (largest, smallest), (above, below) = pairs.values, pairs.residuals
@@ -85,7 +86,8 @@ def convexity_map(
         grid: the points on it.
         step: as in `compute_surface`.
         path: as in `compute_surface`; a map is resumed point by point.
-        tolerance: residuals in relation to the larger magnitude; 0.01, as in the authors' code.
+        tolerance: residuals in relation to the eigenvalues, and the ratio below which an eigenvalue counts as zero;
+            0.01, as in the authors' code.
         include_1d: also by biases and the scales of normalisation layers; the paper leaves them out.
         **options: `examples`, `seed` and the other options of `compute_surface`.
 

@@ -23,15 +23,15 @@ from lightning_landscape.sampling.estimators import Estimate, mean_of_batches
 
 
 class Measure(Protocol):
-    """Further channels of every point, from derivatives of the loss there.
+    """Further channels of every point, from derivatives of the loss there."""
 
-    Attributes:
-        name: what it measures and how, for the record's identity.
-        channels: the names of what it gives.
-    """
+    @property
+    def name(self) -> str:
+        """What it measures and how, for the record's identity."""
 
-    name: str
-    channels: Sequence[str]
+    @property
+    def channels(self) -> Sequence[str]:
+        """The names of what it gives."""
 
     def __call__(self, risk: EmpiricalRisk) -> Mapping[str, Estimate]:
         """Measure at the weights that stand in the module now."""

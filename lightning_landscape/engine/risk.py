@@ -117,7 +117,7 @@ class EmpiricalRisk:
             flat = torch.cat([total.double().flatten() for total in totals] + [totals[0].new_tensor([weight]).double()])
             flat = self.ranks.sum(flat)
             weight = float(flat[-1])
-            pieces = flat[:-1].split([total.numel() for total in totals])
+            pieces = torch.split_with_sizes(flat[:-1], [total.numel() for total in totals])
             totals = [piece.view(total.shape).to(total.dtype) for piece, total in zip(pieces, totals, strict=True)]
         torch._foreach_div_(list(totals), weight)
         return list(totals)
@@ -243,9 +243,9 @@ def empirical_risk(
     chosen = trained_parameters(module, parameters)
     objective = objective_of(module, step, keep_graph=True)
     device = next(iter(chosen.values())).device
-    plugin = trainer.precision_plugin if trainer is not None else None
-    mixed = plugin is None or isinstance(plugin, MixedPrecision)
-    context: Callable[[], AbstractContextManager[Any]] = nullcontext if mixed else plugin.forward_context
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext
+    if trainer is not None and not isinstance(trainer.precision_plugin, MixedPrecision):
+        context = trainer.precision_plugin.forward_context
     with Guard(module, trainer):
         sample = Sample(dataloader, examples, seed, transfer_of(module, trainer, device), device)
         with objective.active():

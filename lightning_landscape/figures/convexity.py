@@ -56,7 +56,7 @@ def plot_convexity(surfaces: Surface | Mapping[str, Surface], *, top: float = 0.
     bar = figure.colorbar(image, ax=panels, extend="max", shrink=0.85, pad=0.02)
     bar.ax.tick_params(labelsize=style.TICK_SIZE, labelcolor=style.INK, color=style.MUTED)
     bar.set_label("|smallest / largest eigenvalue|", fontsize=style.LABEL_SIZE, color=style.INK)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     style.set_texts(figure, "Convexity of the loss surface", "\n".join(_words(n, s, top) for n, s in shown.items()))
     return figure
 
