@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 from lightning_landscape.errors import RecordError
 from lightning_landscape.figures import style
 
+Look: TypeAlias = Literal["solid", "dashed", "dotted", "points"]
+
 _DASHES: dict[str, Any] = {"solid": "-", "dashed": (0, (4.5, 1.8)), "dotted": (0, (1.2, 1.6)), "points": "none"}
 _BAND = 2.0  # standard errors on either side
 
@@ -24,7 +26,7 @@ class Series:
     """One line of a panel.
 
     Attributes:
-        label: its entry in the legend; the same label in several panels gets one entry.
+        label: its entry in the legend; empty for none.
         x: ``[N]``.
         y: ``[N]``; NaN leaves a gap.
         error: standard errors of y, ``[N]``, drawn as bars for points and as a band for lines; None for none.
@@ -36,7 +38,7 @@ class Series:
     x: ArrayLike
     y: ArrayLike
     error: ArrayLike | None = None
-    look: Literal["solid", "dashed", "dotted", "points"] = "solid"
+    look: Look = "solid"
     colour: int = 0
 
 
@@ -68,7 +70,7 @@ class Panel:
 def plot_panels(
     panels: Sequence[Panel], title: str, caption: str = "", *, size: tuple[float, float] = (3.7, 2.9)
 ) -> Figure:
-    """Draw panels side by side, up to three in a row, with one legend under all.
+    """Draw panels side by side, up to three in a row, each with its legend unless an earlier one has the same entries.
 
     Args:
         panels: what to draw.
@@ -92,11 +94,13 @@ def plot_panels(
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for spare in grid[len(panels) :]:
         spare.remove()
-    entries: dict[str, Line2D] = {}
+    explained: set[str] = set()
     for axes, panel in zip(grid, panels, strict=False):
         style.style_axes(axes, grid=True, frame=False)
+        entries: dict[str, Line2D] = {}
         for series in panel.series:
             entries.setdefault(series.label, _draw(axes, series))
+        entries.pop("", None)
         _lines_across(axes, panel)
         if panel.log_x:
             axes.set_xscale("log")
@@ -106,9 +110,9 @@ def plot_panels(
             _tick(axes.yaxis, np.concatenate([np.ravel(s.y) for s in panel.series]))
         style.label_axes(axes, panel.x_label, panel.y_label, size)
         style.set_panel_title(axes, panel.title, size[0])
-    entries.pop("", None)
-    legend_at = grid[(rows - 1) * columns]
-    style.legend_below(legend_at, list(entries.values()), columns * (size[0] + 0.6))
+        if not entries.keys() <= explained:
+            style.legend_below(axes, list(entries.values()), size[0])
+            explained |= entries.keys()
     style.set_texts(figure, title, caption)
     return figure
 

@@ -77,7 +77,7 @@ def _density(name: str, history: CurvatureHistory, moment: int) -> Panel:
     curve[curve < single / 30] = np.nan
     trace, error = float(history["trace"][moment]), float(history["trace_error"][moment])
     return Panel(
-        f"{_prefix(name)}epoch {history.epochs[moment]}, trace {number(trace)} ± {number(error, 2)}",
+        f"{_prefix(name)}epoch {history.epochs[moment]}, trace {number(trace, 3)} ± {number(error, 3)}",
         "eigenvalue",
         "density",
         [
