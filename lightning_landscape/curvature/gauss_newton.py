@@ -70,18 +70,15 @@ class GaussNewtonOperator(RiskOperator):
             differentiated = self._risk.differentiated
             (slope,) = differentiated(lambda: torch.autograd.grad(loss.reshape(()), point, create_graph=True))
             cotangent = torch.zeros_like(z, requires_grad=True)
-            pullback = differentiated(
-                lambda: torch.autograd.grad(z, self._parameters, cotangent, create_graph=True, allow_unused=True)
-            )
-            used = [i for i, pulled in enumerate(pullback) if pulled is not None]
+            pullback = {i: g for i, g in enumerate(self._gradients(z, cotangent)) if g is not None}
 
             def product(vector: list[Tensor]) -> Sequence[Tensor]:
                 def differentiate() -> Sequence[Tensor]:
                     # The pullback is linear in its cotangent, with J transposed as its matrix.
                     (pushed,) = torch.autograd.grad(
-                        [pullback[i] for i in used],
+                        list(pullback.values()),
                         cotangent,
-                        [vector[i].to(pullback[i].dtype) for i in used],
+                        [vector[i].to(pulled.dtype) for i, pulled in pullback.items()],
                         retain_graph=True,
                         materialize_grads=True,
                     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from torch.utils.data import DataLoader
 
-from lightning_landscape import Curvature, CurvatureError, ObjectiveError
+from lightning_landscape import Curvature, CurvatureError, Grid, ObjectiveError, Plane, compute_surface, weights_of
 from lightning_landscape.curvature._curvlinops import hutchinson_trace
 from lightning_landscape.curvature.operators import HessianOperator
 from tests.curvature.networks import COUNT, data, dense, loader, network, step
@@ -287,3 +287,15 @@ def test_a_compiled_module_is_refused_in_words() -> None:
         Curvature(compiled, ONES, squared) as curvature,
     ):
         curvature.hessian @ torch.ones(6)
+
+
+def test_along_the_leading_eigenvectors_the_loss_curves_by_the_eigenvalues() -> None:
+    net = network()
+    with Curvature(net, loader(), step) as curvature:
+        pairs = curvature.eigenpairs(2, tolerance=1e-9)
+        plane = Plane.hessian(weights_of(net), [curvature.hessian.as_weights(v) for v in pairs.vectors])
+    h = 1e-3
+    surface = compute_surface(net, loader(), plane, Grid(x=(-h, h, 3), y=(-h, h, 3)), step, progress=False)
+    loss = surface["loss"]
+    second = [(loss[1, 0] - 2 * loss[1, 1] + loss[1, 2]) / h**2, (loss[0, 1] - 2 * loss[1, 1] + loss[2, 1]) / h**2]
+    np.testing.assert_allclose(second, pairs.values, rtol=1e-4)
