@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from lightning_landscape.callbacks import (
+    CollapseMonitor,
     GradientSubspace,
     HessianSpectrum,
     LossLandscape,
@@ -18,6 +19,8 @@ from lightning_landscape.errors import (
     GeometryError,
     LandscapeError,
     ObjectiveError,
+    PredictionError,
+    QuantizationError,
     RecordError,
     RecordMismatchError,
     UnsupportedStrategyError,
@@ -25,9 +28,17 @@ from lightning_landscape.errors import (
 from lightning_landscape.geometry.directions import random_direction
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.geometry.weights import Weights, weights_of
+from lightning_landscape.modules import PredictionGAN
+from lightning_landscape.modules.quantized_classifier import QuantizedClassifier
 from lightning_landscape.modules.subspace import RandomSubspace
+from lightning_landscape.optim import Prediction
+from lightning_landscape.optim.rounding import DeterministicRounding, StochasticRounding
+from lightning_landscape.quantization.binary_connect import binary_connect, clip_
+from lightning_landscape.quantization.packing import load_packed, save_packed
+from lightning_landscape.quantization.quantizer import Quantizer
 from lightning_landscape.records.curvature import CurvatureHistory
 from lightning_landscape.records.measures import measure
+from lightning_landscape.records.sketch import Sketch
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.trajectory import Trajectory
 from lightning_landscape.sampling.grid import Grid
@@ -50,16 +61,30 @@ __all__ = [
     "convexity_map",
     # records
     "CurvatureHistory",
+    "Sketch",
     "Surface",
     "Trajectory",
     "measure",
     # callbacks
     "GradientSubspace",
     "HessianSpectrum",
+    "CollapseMonitor",
     "LossLandscape",
     "Stiffness",
     "TrajectoryRecorder",
     "register_logger",
+    # quantised training
+    "DeterministicRounding",
+    "QuantizedClassifier",
+    "Quantizer",
+    "StochasticRounding",
+    "binary_connect",
+    "clip_",
+    "load_packed",
+    "save_packed",
+    # training methods
+    "Prediction",
+    "PredictionGAN",
     # training in a slice
     "RandomSubspace",
     # errors
@@ -67,6 +92,8 @@ __all__ = [
     "GeometryError",
     "LandscapeError",
     "ObjectiveError",
+    "QuantizationError",
+    "PredictionError",
     "RecordError",
     "RecordMismatchError",
     "UnsupportedStrategyError",

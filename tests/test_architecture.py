@@ -58,7 +58,14 @@ LIGHTNING_NAMES = {
     "progress_bar_callback",
 }
 # torch's own tables, the same on every nn.Module.
-OF_TORCH = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"}
+OF_TORCH = {
+    "_parameters",
+    "_buffers",
+    "_modules",
+    "_non_persistent_buffers_set",
+    "_forward_hooks",
+    "_forward_pre_hooks",
+}
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ class GaussNewtonOperator(RiskOperator):
     with the Jacobian :math:`J_b` of the outputs z of batch b by the parameters, and the Hessian of its mean loss
     :math:`\ell_b` by the outputs. For cross-entropy and squared error it is positive semi-definite. Which part of a
     step is the network and which the loss cannot be seen from the scalar that the step returns; therefore both are
-    given here. No matrix is ever formed: a product is one with J (by differentiating the pullback), one with the loss's
-    Hessian, and one with J transposed.
+    given here. No matrix is ever formed: a product is one with J (by differentiating the pullback), one with the
+    loss's Hessian, and one with J transposed.
 
     Args:
         risk: the risk; its own step is not called.
@@ -70,15 +70,18 @@ class GaussNewtonOperator(RiskOperator):
             differentiated = self._risk.differentiated
             (slope,) = differentiated(lambda: torch.autograd.grad(loss.reshape(()), point, create_graph=True))
             cotangent = torch.zeros_like(z, requires_grad=True)
-            pullback = {i: g for i, g in enumerate(self._gradients(z, cotangent)) if g is not None}
+            pullback = differentiated(
+                lambda: torch.autograd.grad(z, self._parameters, cotangent, create_graph=True, allow_unused=True)
+            )
+            used = [i for i, pulled in enumerate(pullback) if pulled is not None]
 
             def product(vector: list[Tensor]) -> Sequence[Tensor]:
                 def differentiate() -> Sequence[Tensor]:
                     # The pullback is linear in its cotangent, with J transposed as its matrix.
                     (pushed,) = torch.autograd.grad(
-                        list(pullback.values()),
+                        [pullback[i] for i in used],
                         cotangent,
-                        [vector[i].to(pulled.dtype) for i, pulled in pullback.items()],
+                        [vector[i].to(pullback[i].dtype) for i in used],
                         retain_graph=True,
                         materialize_grads=True,
                     )

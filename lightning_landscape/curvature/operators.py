@@ -81,7 +81,7 @@ class RiskOperator(PyTorchLinearOperator):  # type: ignore[misc] # curvlinops ha
     def as_weights(self, vector: Tensor) -> Weights:
         """Turn a vector ``[n]`` of this space into a direction in weight space, with the parameters' roles."""
         roles = weights_of(self._risk.module).roles
-        pieces = zip(self.names, torch.split_with_sizes(vector, self._in_shape_flat), self._parameters, strict=True)
+        pieces = zip(self.names, torch.split(vector, self._in_shape_flat), self._parameters, strict=True)
         return Weights({name: piece.view(p.shape) for name, piece, p in pieces}, {n: roles[n] for n in self.names})
 
     def _each_batch(self, use: Callable[[BatchProduct, int], object]) -> None:

@@ -84,7 +84,8 @@ def tangent_frame(frame: Tensor, weights: Tensor) -> Tensor:
     [[0.0], [1.0]]
     """
     radial = weights.to(frame) / weights.to(frame).norm()
-    return torch.linalg.qr(frame - torch.outer(radial, radial @ frame)).Q
+    basis: Tensor = torch.linalg.qr(frame - torch.outer(radial, radial @ frame)).Q
+    return basis
 
 
 def curvature_of(restricted: Tensor) -> RestrictedCurvature:

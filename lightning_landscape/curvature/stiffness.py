@@ -223,7 +223,7 @@ def class_matrix(values: ArrayLike, rows: ArrayLike, columns: ArrayLike, classes
     if same:
         counted -= np.eye(len(pairs))
     sums, counts = left @ (pairs * counted) @ right.T, left @ counted @ right.T
-    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    return np.asarray(np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0))
 
 
 def within_classes(matrix: ArrayLike) -> float:
@@ -277,7 +277,7 @@ def against_distance(values: ArrayLike, distances: ArrayLike, pairs: ArrayLike, 
     at, bins = np.asarray(distances)[chosen], np.asarray(edges, dtype=np.float64)
     counts, _ = np.histogram(at, bins)
     sums, _ = np.histogram(at, bins, weights=np.asarray(values, dtype=np.float64)[chosen])
-    return np.divide(sums, counts, out=np.full(len(bins) - 1, np.nan), where=counts > 0)
+    return np.asarray(np.divide(sums, counts, out=np.full(len(bins) - 1, np.nan), where=counts > 0))
 
 
 def critical_length(values: ArrayLike, distances: ArrayLike, pairs: ArrayLike) -> float:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
@@ -195,6 +194,7 @@ class EmpiricalRisk:
             with (
                 warnings.catch_warnings(),
                 self._forward_context(),
+                torch.autocast(self._device.type, enabled=False),
                 sdpa_kernel(SDPBackend.MATH),
                 torch.enable_grad(),
             ):
@@ -243,9 +243,9 @@ def empirical_risk(
     chosen = trained_parameters(module, parameters)
     objective = objective_of(module, step, keep_graph=True)
     device = next(iter(chosen.values())).device
-    context: Callable[[], AbstractContextManager[Any]] = nullcontext
-    if trainer is not None and not isinstance(trainer.precision_plugin, MixedPrecision):
-        context = trainer.precision_plugin.forward_context
+    context: Callable[[], AbstractContextManager[Any]] = (
+        trainer.precision_plugin.forward_context if trainer is not None else nullcontext
+    )
     with Guard(module, trainer):
         sample = Sample(dataloader, examples, seed, transfer_of(module, trainer, device), device)
         with objective.active():

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, Sampler, SequentialSampler
 
 from lightning_landscape.engine._compat import before_batch_transfer, wrapped_sampler
+from lightning_landscape.engine.data_split import share_of
 from lightning_landscape.engine.generators import seeded_generators
 from lightning_landscape.engine.guard import seed_rng
+from lightning_landscape.engine.shards import Shards
+from lightning_landscape.engine.streaming import pinned, streamed
 from lightning_landscape.errors import ObjectiveError
 from lightning_landscape.sampling.subset import subset_indices
 
@@ -32,7 +35,7 @@ class Sample:
     sampler that chooses examples (`SubsetRandomSampler`, say) is respected, and so are a custom batch sampler and an
     iterable data set, of which the first batches are taken as they come. Generators that samplers, data set and
     transformations keep for themselves start from the seed, too, and are put back. Where the whole sample takes less
-    than half of the device's free memory it is kept there, otherwise in host memory.
+    than half of the device's free memory it is kept there, otherwise in host memory, from where it streams.
 
     Call inside a `Guard`: loading draws random numbers.
 
@@ -42,9 +45,11 @@ class Sample:
         seed: of the subset and of random transformations in the data set.
         transfer: brings one loaded batch to the device.
         device: where the module is.
+        shards: of a sharded module, whose ranks share the batches; None where each rank evaluates all of them.
 
     Attributes:
         sizes: examples in each batch.
+        passes: which of the batches this rank evaluates, one for each forward pass, and whether it counts.
         dataset_size: examples in the whole data set; None for an iterable one.
         digest: SHA-256 of the content of all batches.
 
@@ -59,6 +64,7 @@ class Sample:
         seed: int,
         transfer: Callable[[Any], Any],
         device: torch.device,
+        shards: Shards | None = None,
     ) -> None:
         seed_rng(seed)
         batches: list[Any] = []
@@ -77,9 +83,12 @@ class Sample:
                 "give one with at least one example"
             )
         self.digest = _digest(batches)
+        self.passes = share_of(*((shards.rank, shards.world) if shards is not None else (0, 1)), len(batches))
+        batches = [batches[position] for position, _ in self.passes]
         self.resident = _fits(batches, device)
         self._transfer = transfer
-        self._batches = [transfer(batch) for batch in batches] if self.resident else batches
+        self._device = device
+        self._batches = [transfer(batch) if self.resident else pinned(batch, device) for batch in batches]
         # Whether the step changes its batch; unknown before the first one.
         self._changed: bool | None = None
 
@@ -93,14 +102,14 @@ class Sample:
         return len(self.sizes)
 
     def batches(self, count: int | None = None) -> Iterator[Any]:
-        """Iterate over the batches (the first `count` of them), on the device.
+        """Iterate over the batches that this rank evaluates (the first `count` of them), on the device.
 
         A step may take entries out of its batch or change tensors in place: the next point finds them as they were.
         """
+        if not self.resident:
+            yield from streamed(islice(self._batches, count), self._transfer, self._device)
+            return
         for batch in islice(self._batches, count):
-            if not self.resident:
-                yield self._transfer(batch)
-                continue
             lent: list[Tensor] = []
 
             def lend(tensor: Tensor, lent: list[Tensor] = lent) -> Tensor:

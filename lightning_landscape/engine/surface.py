@@ -16,14 +16,19 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_landscape.engine._compat import attached_trainer
+from lightning_landscape.engine.acceleration.accelerated import AcceleratedParameters
+from lightning_landscape.engine.acceleration.choice import Shortcuts, accelerated, require_known
+from lightning_landscape.engine.acceleration.trial import ShortcutName
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.evaluator import Evaluator, Measure
 from lightning_landscape.engine.guard import Guard
 from lightning_landscape.engine.objective import OwnStep, Step, loss_among, objective_of
-from lightning_landscape.engine.parameters import ReplicatedParameters
+from lightning_landscape.engine.parameters import Parameters, ReplicatedParameters
 from lightning_landscape.engine.points import Results, evaluate_missing
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.engine.sample import Sample, transfer_of
+from lightning_landscape.engine.sharded import ShardedSlice, parameters_of
+from lightning_landscape.engine.shards import shards_of
 from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.errors import GeometryError, ObjectiveError
 from lightning_landscape.geometry.path import Path as TrajectoryPath
@@ -38,7 +43,7 @@ _PACKAGES = ("lightning-landscape", "lightning", "torch")
 def compute_surface(
     module: nn.Module,
     dataloader: DataLoader[Any] | Mapping[str, DataLoader[Any]],
-    slice_: Line | Plane,
+    slice_: Line | Plane | ShardedSlice,
     grid: Grid,
     step: Step | OwnStep | None = None,
     path: str | Path | None = None,
@@ -50,6 +55,7 @@ def compute_surface(
     attrs: Mapping[str, Any] | None = None,
     progress: bool = True,
     trainer: Trainer | None = None,
+    shortcuts: Shortcuts = "auto",
     measures: Sequence[Measure] = (),
 ) -> Surface:
     r"""Evaluate a module's own step at every point of a grid on a line or plane in weight space.
@@ -61,13 +67,14 @@ def compute_surface(
     returns or logs is recorded, each mean with its standard error.
 
     Where a process group of `torch.distributed` is initialised, every rank calls this function with the same arguments;
-    the points are shared among the ranks, rank zero writes, and each rank returns the whole surface.
+    the points are shared among the ranks, rank zero writes, and each rank returns the whole surface. Of a model that a
+    strategy shards (FSDP, ModelParallel) the examples are shared instead.
 
     Args:
         module: a LightningModule, or any module together with `step`.
         dataloader: a loader, whose data set is read by a loader of our own; or several by name, as in
             ``{"train": ..., "val": ...}``, whose channels are then called ``train/loss`` and so on.
-        slice_: the line or plane.
+        slice_: the line or plane, of whole tensors; or, of a sharded model, in shards (`ShardedSlice`).
         grid: the points on it; one axis for a line, two for a plane.
         step: ``step(module, batch)`` that returns the loss or a dictionary of scalars, each a mean over the batch; or
             the name of the module's own step; None for its validation step, or its training step if it has no other.
@@ -81,17 +88,22 @@ def compute_surface(
         progress: show a progress bar.
         trainer: the trainer that runs the module, for its precision, batch hooks and progress bar; found by itself for
             a module that is being trained.
-        measures: further channels of every point, such as the curvature that `convexity_map` adds.
+        shortcuts: faster ways to the same values, each proven on this module before it is used: "auto" takes those that
+            save time, a list of names forces those ("first_layer", "channels_last", "batch_norm_folding",
+            "compilation"), an empty one forbids all. The values agree to 1e-5 (relative, in float32); the origin is
+            evaluated as the module stands, in any case.
+        measures: further channels of every point, such as the curvature that `convexity_map` adds; without shortcuts.
 
     Returns:
         The surface, every point done.
 
     Raises:
         GeometryError: if slice, grid and module do not fit together.
+        LandscapeError: if a shortcut is unknown.
         ObjectiveError: if the step gives no loss or the data no examples.
         RecordError: if the record cannot be written or is corrupt; RecordMismatchError, one of these, if it belongs to
             something else.
-        UnsupportedStrategyError: if the trainer's strategy shards the model.
+        UnsupportedStrategyError: if the trainer's strategy or precision places weights where they cannot be reached.
 
     Source: Li et al., arXiv 1712.09913, sections 4 and 5.
 
@@ -107,18 +119,27 @@ def compute_surface(
     if trainer is None and isinstance(module, LightningModule):
         trainer = attached_trainer(module)
     _require_consistent(slice_, grid, batch_norm)
+    require_known(shortcuts)
     if trainer is not None:
-        require_supported(trainer, "a loss surface")
+        require_supported(trainer, "a loss surface", sharded=not measures)
     loaders = dataloader if isinstance(dataloader, Mapping) else {"": dataloader}
     if not loaders:
         raise ObjectiveError("no data loader given: give one, or several by name")
     objective = objective_of(module, step, keep_graph=bool(measures))
+    shards = shards_of(module, trainer)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    if trainer is not None and shards is not None:
+        device = trainer.strategy.root_device  # shards may wait on the host
     ranks = Ranks(device)
     record_path = Path(path) if path is not None else None
     if record_path is not None:
         folder = record_path.parent
         ranks.on_zero(lambda: check_writable(folder))
+    if batch_norm == "recalibrate" and shards is not None:
+        raise GeometryError(
+            'batch_norm="recalibrate" is not possible where the ranks share the examples, each of which would find '
+            'other statistics: use batch_norm="keep", or a strategy that does not shard the model'
+        )
     if (
         batch_norm == "recalibrate"
         and ranks.world > 1
@@ -132,11 +153,12 @@ def compute_surface(
         trainer.precision_plugin.forward_context if trainer is not None else nullcontext
     )
     with ExitStack() as stack:
-        stack.enter_context(Guard(module, trainer))
-        parameters = ReplicatedParameters(module, slice_, move_buffers=batch_norm == "interpolate")
+        stack.enter_context(Guard(module, trainer, shards))
+        ranks.broadcast_buffers(module)
+        parameters = parameters_of(module, slice_, shards, move_buffers=batch_norm == "interpolate")
         weights_sha256 = parameters.place_origin()
         samples = {
-            label: Sample(loader, examples, seed, transfer_of(module, trainer, device), device)
+            label: Sample(loader, examples, seed, transfer_of(module, trainer, device), device, shards)
             for label, loader in loaders.items()
         }
         evaluator = stack.enter_context(
@@ -147,6 +169,7 @@ def compute_surface(
                 seed=seed,
                 forward_context=context,
                 recalibrate_batch_norm=batch_norm == "recalibrate",
+                shards=shards,
                 measures=measures,
             )
         )
@@ -163,7 +186,11 @@ def compute_surface(
         if measures:
             identity["measures"] = ", ".join(measure.name for measure in measures)
         _require_same_on_all_ranks(ranks, {**identity, "channels": ", ".join(names)})
-        attributes = _attributes(slice_, samples, attrs or {})
+        placed: Parameters | AcceleratedParameters = parameters
+        used: list[ShortcutName] = []
+        if isinstance(parameters, ReplicatedParameters) and isinstance(slice_, Line | Plane) and not measures:
+            placed, used = accelerated(module, slice_, parameters, evaluator, grid, shortcuts, ranks)
+        attributes = {**_attributes(slice_, samples, attrs or {}), "shortcuts": ", ".join(used) or "none"}
         loss = loss_among(names)
         results = Results.empty(grid, names)
         file = None
@@ -178,7 +205,7 @@ def compute_surface(
                 stack.enter_context(file)
                 results = Results.of(file.surface())
         results = ranks.broadcast(results)
-        evaluate_missing(evaluator, parameters, grid, results, ranks, file, trainer, progress)
+        evaluate_missing(evaluator, placed, grid, results, ranks, file, trainer, progress)
     return Surface(
         *_axes(grid),
         channels={name: results.means[k].reshape(grid.shape) for k, name in enumerate(names)},
@@ -189,7 +216,7 @@ def compute_surface(
     )
 
 
-def _require_consistent(slice_: Line | Plane, grid: Grid, batch_norm: str) -> None:
+def _require_consistent(slice_: Line | Plane | ShardedSlice, grid: Grid, batch_norm: str) -> None:
     if slice_.dim != grid.dim:
         raise GeometryError(
             f"a {type(slice_).__name__} has {slice_.dim} and the grid {grid.dim} axes: give Grid(x=...) for a Line and "
@@ -230,7 +257,9 @@ def _joint_digest(samples: Mapping[str, Sample]) -> str:
     return hashlib.sha256("".join(f"{label}{sample.digest}" for label, sample in samples.items()).encode()).hexdigest()
 
 
-def _attributes(slice_: Line | Plane, samples: Mapping[str, Sample], extra: Mapping[str, Any]) -> dict[str, Any]:
+def _attributes(
+    slice_: Line | Plane | ShardedSlice, samples: Mapping[str, Sample], extra: Mapping[str, Any]
+) -> dict[str, Any]:
     """What a reader needs to judge the picture: the slice, the sample, the versions."""
     metadata = {key: value for key, value in slice_.metadata().items() if key != "digest" and value is not None}
     first = next(iter(samples.values()))

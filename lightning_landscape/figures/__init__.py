@@ -7,7 +7,11 @@ from lightning_landscape.figures.convexity import plot_convexity
 from lightning_landscape.figures.curves import plot_curves
 from lightning_landscape.figures.interactive import interactive_surface, write_html
 from lightning_landscape.figures.panels import Panel, Series, plot_panels
+from lightning_landscape.figures.paths import plot_paths
+from lightning_landscape.figures.quantization import plot_distributions, plot_error_floors, plot_training_errors
 from lightning_landscape.figures.report import Report, RunSummary, write_report
+from lightning_landscape.figures.samples import animate_samples, plot_samples
+from lightning_landscape.figures.sketch import plot_sketch
 from lightning_landscape.figures.spectrum import plot_sharpness, plot_spectrum
 from lightning_landscape.figures.stiffness import plot_class_stiffness, plot_stiffness, plot_stiffness_distance
 from lightning_landscape.figures.subspace import plot_subspace
@@ -21,12 +25,18 @@ __all__ = [
     "RunSummary",
     "Series",
     "animate",
+    "animate_samples",
     "interactive_surface",
     "plot_class_stiffness",
     "plot_comparison",
     "plot_contours",
     "plot_convexity",
     "plot_curves",
+    "plot_distributions",
+    "plot_error_floors",
+    "plot_paths",
+    "plot_samples",
+    "plot_sketch",
     "plot_panels",
     "plot_sharpness",
     "plot_spectrum",
@@ -34,6 +44,7 @@ __all__ = [
     "plot_stiffness_distance",
     "plot_subspace",
     "plot_surface",
+    "plot_training_errors",
     "plot_trajectory",
     "write_html",
     "write_report",

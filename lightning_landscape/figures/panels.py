@@ -97,6 +97,7 @@ def plot_panels(
     explained: set[str] = set()
     for axes, panel in zip(grid, panels, strict=False):
         style.style_axes(axes, grid=True, frame=False)
+        axes.margins(y=0.09)  # room for the names of levels at the edge
         entries: dict[str, Line2D] = {}
         for series in panel.series:
             entries.setdefault(series.label, _draw(axes, series))

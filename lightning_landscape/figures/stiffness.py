@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from lightning_landscape.errors import RecordError
 from lightning_landscape.figures import style
-from lightning_landscape.figures.panels import Panel, Series, plot_panels
+from lightning_landscape.figures.panels import Look, Panel, Series, plot_panels
 from lightning_landscape.records.stiffness import StiffnessHistory
 
 Kind = Literal["sign", "cosine"]
@@ -65,9 +67,10 @@ def plot_stiffness(history: StiffnessHistory) -> Figure:
     _require_rows(history)
     kinds: tuple[Kind, ...] = ("sign", "cosine")
     panels = []
+    looks: dict[str, Look] = {"train": "solid", "val": "dashed"}
     for kind in kinds:
         lines = []
-        for pairs, look in (("train", "solid"), ("val", "dashed")):
+        for pairs, look in looks.items():
             name = f"{pairs}/{kind}"
             if not np.isfinite(history.values[name]).any():
                 continue
@@ -75,7 +78,7 @@ def plot_stiffness(history: StiffnessHistory) -> Figure:
                 {"within a class": history.within(name), "between classes": history.between(name)}.items()
             ):
                 label = f"{words}, {_PAIRS[pairs]}"
-                lines.append(Series(label, history.epochs, values, look=look, colour=colour))  # type: ignore[arg-type]
+                lines.append(Series(label, history.epochs, values, look=look, colour=colour))
         panels.append(Panel(kind, "epoch", _mean_name(kind), lines, levels={"": 0.0}))
     return plot_panels(panels, "Stiffness over training", _caption(history))
 
@@ -110,12 +113,12 @@ def _mean_name(kind: Kind) -> str:
     return "mean sign of the gradients' product" if kind == "sign" else "mean cosine of the gradients"
 
 
-def _write_values(axes: object, matrix: np.ndarray, limit: float) -> None:  # type: ignore[type-arg]
+def _write_values(axes: Axes, matrix: NDArray[np.float64], limit: float) -> None:
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):
             colour = "white" if abs(value) > 0.65 * limit else style.INK
             text = f"{value:.2f}".replace("0.", ".")
-            axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)  # type: ignore[attr-defined]
+            axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
 
 
 def _caption(history: StiffnessHistory) -> str:

@@ -93,7 +93,9 @@ def plot_trajectory(
     return figure
 
 
-def draw_path(axes: Any, path: Path, *, end: str = "end", size: float = 1.0) -> list[Line2D]:
+def draw_path(
+    axes: Any, path: Path, *, end: str = "end", size: float = 1.0, colour: str = style.HIGHLIGHT
+) -> list[Line2D]:
     """Draw a projected trajectory: a line, a dot for each checkpoint, start and end, and falls of the learning rate.
 
     Args:
@@ -101,13 +103,13 @@ def draw_path(axes: Any, path: Path, *, end: str = "end", size: float = 1.0) -> 
         path: a path with two coordinates.
         end: what the last checkpoint is called.
         size: factor of all marks, for small panels.
+        colour: of the line and its marks.
 
     Returns:
         Legend entries.
     """
     limits = axes.get_xlim(), axes.get_ylim()
     a, b = path.coordinates.T
-    colour = style.HIGHLIGHT
     axes.plot(a, b, "-", color=colour, lw=1.5 * size, path_effects=_HALO, zorder=5, solid_joinstyle="round")
     marks: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "white", "zorder": 6, "color": colour}
     dots = axes.plot(a, b, "o", ms=4.2 * size, mew=0.6 * size, label="checkpoints", **marks)

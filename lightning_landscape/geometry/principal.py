@@ -82,6 +82,37 @@ class _CheckpointList:
         return torch.stack([weights[name].reshape(-1)[start:stop].double().cpu() for weights in self._checkpoints])
 
 
+class JoinedCheckpoints:
+    """Several trainings one after another, as one sequence of checkpoints; nothing is read before it is asked for.
+
+    Args:
+        parts: The trainings, of tensors of the same names and shapes.
+
+    Raises:
+        GeometryError: If there are none, or the tensors of one differ from those of the first.
+    """
+
+    def __init__(self, parts: Sequence[Checkpoints]) -> None:
+        if not parts or not all(len(part) for part in parts):
+            raise GeometryError("checkpoints of several trainings are to be joined, and there are none of some")
+        for part in parts:
+            check_compatible(part[0], parts[0][0], what="a training to join with others")
+        self._parts = list(parts)
+        self._rows = [(part, index) for part in parts for index in range(len(part))]
+        self.names = parts[0].names
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int, /) -> Weights:
+        part, row = self._rows[index]
+        return part[row]
+
+    def block(self, name: str, start: int, stop: int) -> Tensor:
+        """Entries start to stop of the flattened tensor `name`, of all checkpoints: [T, stop - start]."""
+        return torch.cat([part.block(name, start, stop) for part in self._parts])
+
+
 def as_checkpoints(trajectory: Checkpoints | Sequence[Mapping[str, Tensor]]) -> Checkpoints:
     """See a list of weights as checkpoints; a recorded trajectory is returned as it is.
 

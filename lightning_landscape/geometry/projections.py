@@ -177,7 +177,7 @@ class Fastfood:
         whole, rest = divmod(self.size, self._n)
         # H is orthonormal with entries of size 1/sqrt(n): every column of a whole block has the square norm |g|^2 / n.
         squares = (self._gauss[:whole] ** 2).sum().expand(self._n) / self._n
-        for rows in torch.arange(rest).split(256):
+        for rows in torch.split(torch.arange(rest), 256):
             unit = torch.nn.functional.one_hot(rows, self._n).to(self._gauss)
             squares = squares + (self._transposed(unit, slice(whole, None)) ** 2).sum(0)
         return squares[: self.dimension].sqrt()
@@ -236,4 +236,6 @@ def orthonormal_frame(size: int, dimension: int, seed: int = 0) -> Tensor:
     """
     matrix = torch.randn(size, dimension, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     frame, triangle = torch.linalg.qr(matrix)
-    return frame * triangle.diagonal().sign()  # without the signs QR's basis is not uniform
+    # Without the signs QR's basis is not uniform.
+    basis: Tensor = frame * triangle.diagonal().sign()
+    return basis

@@ -15,7 +15,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 class MLP(nn.Sequential):
-    """Flattens its input and applies linear layers with a nonlinearity between them.
+    """Flattens its input and applies linear layers with a nonlinearity, perhaps after BatchNorm, between them.
 
     It keeps PyTorch's initialisation: without BatchNorm, the paper's tiny linear weights would not train.
 
@@ -23,6 +23,7 @@ class MLP(nn.Sequential):
         in_features: Numbers in one example, such as 64 for an 8 x 8 image with one channel.
         hidden: Widths of the hidden layers; empty for a linear classifier.
         num_classes: Outputs.
+        batch_norm: Whether each hidden layer is normalised, as binary weights need it: their scale is not free.
         activation: The nonlinearity: "relu" or "tanh".
 
     Raises:
@@ -42,6 +43,7 @@ class MLP(nn.Sequential):
         in_features: int = 64,
         hidden: Sequence[int] = (128,),
         num_classes: int = 10,
+        batch_norm: bool = False,
         activation: Literal["relu", "tanh"] = "relu",
     ) -> None:
         require_positive("MLP", in_features=in_features, num_classes=num_classes)
@@ -52,7 +54,9 @@ class MLP(nn.Sequential):
         widths = [in_features, *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in pairwise(widths):
-            layers += [nn.Linear(fan_in, fan_out), _ACTIVATIONS[activation]()]
+            layers.append(nn.Linear(fan_in, fan_out))
+            layers += [nn.BatchNorm1d(fan_out)] if batch_norm else []
+            layers.append(_ACTIVATIONS[activation]())
         super().__init__(*layers, nn.Linear(widths[-1], num_classes))
 
     def forward(self, images: Tensor) -> Tensor:

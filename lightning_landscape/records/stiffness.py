@@ -78,4 +78,4 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     known = np.isfinite(values)
     counts = known.sum(1)
     sums = np.where(known, values, 0.0).sum(1)
-    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
+    return np.asarray(np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0))

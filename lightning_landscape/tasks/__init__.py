@@ -4,10 +4,18 @@ from lightning_landscape.tasks.batch_size_curvature import batch_size_curvature
 from lightning_landscape.tasks.compare import compare
 from lightning_landscape.tasks.convexity import convexity
 from lightning_landscape.tasks.curvature import curvature
+from lightning_landscape.tasks.gan_images import gan_images
+from lightning_landscape.tasks.gan_rings import gan_rings
+from lightning_landscape.tasks.gan_saddle import gan_saddle
 from lightning_landscape.tasks.goldilocks import goldilocks
 from lightning_landscape.tasks.interpolate import interpolate
 from lightning_landscape.tasks.intrinsic_dimension import intrinsic_dimension
+from lightning_landscape.tasks.paths import paths
 from lightning_landscape.tasks.plot import plot
+from lightning_landscape.tasks.quantized_images import quantized_images
+from lightning_landscape.tasks.quantized_quadratic import quantized_quadratic
+from lightning_landscape.tasks.quantized_toy import quantized_toy
+from lightning_landscape.tasks.scale_invariance import scale_invariance
 from lightning_landscape.tasks.train import surface, train
 
 TASKS = {
@@ -18,6 +26,14 @@ TASKS = {
     "convexity": convexity,
     "curvature": curvature,
     "plot": plot,
+    "paths": paths,
+    "scale_invariance": scale_invariance,
+    "quantized_quadratic": quantized_quadratic,
+    "quantized_toy": quantized_toy,
+    "quantized_images": quantized_images,
+    "gan_saddle": gan_saddle,
+    "gan_rings": gan_rings,
+    "gan_images": gan_images,
     "intrinsic_dimension": intrinsic_dimension,
     "goldilocks": goldilocks,
     "batch_size_curvature": batch_size_curvature,
@@ -29,10 +45,18 @@ __all__ = [
     "compare",
     "convexity",
     "curvature",
+    "gan_images",
+    "gan_rings",
+    "gan_saddle",
     "goldilocks",
     "interpolate",
     "intrinsic_dimension",
+    "paths",
     "plot",
+    "quantized_images",
+    "quantized_quadratic",
+    "quantized_toy",
+    "scale_invariance",
     "surface",
     "train",
 ]

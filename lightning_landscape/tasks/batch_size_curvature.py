@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from lightning_landscape.curvature.trace import trace
 from lightning_landscape.data.images import ImageDataModule, collate
 from lightning_landscape.errors import LandscapeError
 from lightning_landscape.figures import Panel, Series, plot_panels
+from lightning_landscape.figures.panels import Look
 from lightning_landscape.records.table import Table
 from lightning_landscape.sampling.estimators import mean_of_batches
 from lightning_landscape.sampling.subset import subset_indices
@@ -77,7 +79,7 @@ def batch_size_curvature(cfg: DictConfig) -> list[Path]:
     for batch in batches.sizes:
         for draw in range(batches.draws):
             chosen = subset_indices(len(images), batch, cfg.seed + 1000 * draw + batch)
-            table.row([batch, draw], lambda c=chosen: _measure(module, Subset(images, c.tolist())))
+            table.row([batch, draw], partial(_measure, module, Subset(images, chosen.tolist())))
         _log.info("batches of %d", batch)
     _noise(module, images, facts, batches.noise, cfg.seed)
     figure_path = path.with_suffix(".png")
@@ -180,7 +182,7 @@ def _figure(cfg: DictConfig, table: Table, facts: Table, examples: int) -> Figur
             found.append(mean_of_batches(values, [1] * len(values)))
         return Series(label, sizes, [f.mean for f in found], [f.error for f in found], look="points", colour=colour)
 
-    looks = ("dashed", "solid")
+    looks: tuple[Look, Look] = ("dashed", "solid")
     hessian, rates = [], []
     for colour, end in enumerate(("largest", "smallest")):
         hessian.append(measured(end, lambda v, _: v, f"{end} eigenvalue", colour))

@@ -44,8 +44,8 @@ class Run:
         return [callback for callback in callbacks if isinstance(callback, LossLandscape)]
 
 
-def run_config(cfg: DictConfig, name: str) -> DictConfig:
-    """Return the configuration of one of ``cfg.runs``, under a name that can be a folder's."""
+def of_run(cfg: DictConfig, name: str) -> DictConfig:
+    """Return the configuration of one of ``cfg.runs``: with what sets it apart, and named after it."""
     merged = OmegaConf.merge(cfg, cfg.runs[name])
     assert isinstance(merged, DictConfig)
     merged.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)

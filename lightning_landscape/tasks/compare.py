@@ -23,7 +23,7 @@ from lightning_landscape.geometry.slices import Line
 from lightning_landscape.geometry.weights import weights_of
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.surface_file import check_writable
-from lightning_landscape.tasks.build import build_run, execute, quieten, run_config
+from lightning_landscape.tasks.build import build_run, execute, of_run, quieten
 from lightning_landscape.tasks.interpolate import curve_grid
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def compare(cfg: DictConfig) -> list[Path]:
     check_writable(folder)
     cfg.output_dir = str(folder)  # a process of its own does not know Hydra's
     names = [str(name) for name in cfg.runs]
-    found = dict(zip(names, _landscapes([run_config(cfg, name) for name in names], cfg), strict=True))
+    found = dict(zip(names, _landscapes([of_run(cfg, name) for name in names], cfg), strict=True))
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return []
     written = [path for made in found.values() for path in (*made.records.values(), made.curve)]

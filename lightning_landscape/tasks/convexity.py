@@ -16,7 +16,7 @@ from lightning_landscape.geometry.weights import weights_of
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.surface_file import check_writable
 from lightning_landscape.sampling.grid import Grid
-from lightning_landscape.tasks.build import build_module, run_config
+from lightning_landscape.tasks.build import build_module, of_run
 
 
 def convexity(cfg: DictConfig) -> list[Path]:
@@ -32,7 +32,7 @@ def convexity(cfg: DictConfig) -> list[Path]:
     """
     folder = Path(cfg.output_dir)
     check_writable(folder)
-    runs = {str(name): run_config(cfg, name) for name in cfg.runs} or {cfg.name: cfg}
+    runs = {str(name): of_run(cfg, name) for name in cfg.runs} or {cfg.name: cfg}
     if without := [name for name, run in runs.items() if run.weights is None]:
         raise LandscapeError(
             f"mode=convexity needs trained weights, and {without} have none: weights=path/to/checkpoint"

@@ -14,7 +14,7 @@ from lightning_landscape.errors import LandscapeError
 from lightning_landscape.figures import plot_sharpness, plot_spectrum, plot_subspace
 from lightning_landscape.records.curvature import CurvatureHistory
 from lightning_landscape.records.surface_file import check_writable
-from lightning_landscape.tasks.build import build_run, execute, run_config
+from lightning_landscape.tasks.build import build_run, execute, of_run
 
 _FIGURES: dict[str, dict[str, Callable[[Mapping[str, CurvatureHistory]], Figure]]] = {
     "spectrum": {"spectrum": plot_spectrum, "sharpness": plot_sharpness},
@@ -34,7 +34,7 @@ def curvature(cfg: DictConfig) -> list[Path]:
     folder = Path(cfg.output_dir)
     check_writable(folder)
     measured: dict[str, dict[str, Path]] = {}
-    for name, merged in {str(n): run_config(cfg, n) for n in cfg.runs}.items() or {"": cfg}.items():
+    for name, merged in {str(n): of_run(cfg, n) for n in cfg.runs}.items() or {"": cfg}.items():
         run = build_run(merged)
         execute(run)
         for callback in run.trainer.callbacks:  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from lightning_landscape.curvature.curvature import Curvature
 from lightning_landscape.curvature.restricted import curvature_of, on_sphere, restricted_hessian, tangent_frame
 from lightning_landscape.errors import LandscapeError
 from lightning_landscape.figures import Panel, Series, plot_panels
+from lightning_landscape.figures.panels import Look
 from lightning_landscape.geometry.projections import orthonormal_frame
 from lightning_landscape.records.table import Table
 from lightning_landscape.sampling.estimators import mean_of_batches
@@ -58,7 +60,7 @@ def goldilocks(cfg: DictConfig) -> list[Path]:
         assert isinstance(merged, DictConfig)
         for radius in slices.radii:
             for draw in range(slices.draws):
-                table.row([name, radius, draw], lambda c=merged, r=radius, k=draw: _measure(c, float(r), k))
+                table.row([name, radius, draw], partial(_measure, merged, float(radius), draw))
             _log.info("%s: radius %g", name, radius)
     figure_path = path.with_suffix(".png")
     _figure(cfg, table).savefig(figure_path, dpi=150)
@@ -104,10 +106,12 @@ def _measure(cfg: DictConfig, radius: float, draw: int) -> dict[str, float]:
 
 def _figure(cfg: DictConfig, table: Table) -> Figure:
     panels = []
+    slices: dict[str, Look] = {"plane": "solid", "sphere": "dashed"}
     for what, words in _QUANTITIES.items():
         lines = []
         for colour, name in enumerate(cfg.runs):
-            for where, look in (("plane", "solid"), ("sphere", "dashed")) if what != "loss" else (("", "solid"),):
+            places: dict[str, Look] = slices if what != "loss" else {"": "solid"}
+            for where, look in places.items():
                 column = f"{where}_{what}" if where else what
                 values = [table.column(column, network=name, radius=radius) for radius in cfg.slices.radii]
                 means = [mean_of_batches(v, [1] * len(v)) for v in values]
@@ -118,11 +122,11 @@ def _figure(cfg: DictConfig, table: Table) -> Figure:
                         list(cfg.slices.radii),
                         [m.mean for m in means],
                         [m.error for m in means],
-                        look=look,  # type: ignore[arg-type]
+                        look=look,
                         colour=colour,
                     )
                 )
-        levels = {"convexity": {"0": 0.0}, "positive": {"one half": 0.5}, "loss": {"ln 10": 2.302585}}[what]
+        levels = {"convexity": {"": 0.0}, "positive": {"": 0.5}, "loss": {}}[what]
         x = "radius (1 = Xavier's initialisation)"
         panels.append(Panel(words, x, words, lines, log_x=True, log_y=what == "loss", levels=levels))
     s = cfg.slices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def intrinsic_dimension(cfg: DictConfig) -> list[Path]:
     def accuracy(dimension: int) -> float:
         """Mean test accuracy over the seeds; dimension 0 stands for all weights."""
         seeds = range(cfg.seed, cfg.seed + search.seeds)
-        found = [table.row([dimension, seed], lambda seed=seed: _train(cfg, dimension, seed)) for seed in seeds]
+        found = [table.row([dimension, seed], partial(_train, cfg, dimension, seed)) for seed in seeds]
         mean = float(np.mean([row["accuracy"] for row in found]))
         _log.info("%s: %.3f", f"d = {dimension}" if dimension else "all weights", mean)
         return mean

@@ -185,11 +185,18 @@ def refuse(module: nn.Module, batch: Any) -> Tensor:
 
 @pytest.mark.usefixtures("no_figures")
 def test_the_numbers_are_those_of_compute_surface(tmp_path: Path) -> None:
-    module, _ = train(tmp_path, [small(examples=30, seed=4, extent=0.5)])
+    module, _ = train(tmp_path, [small(examples=30, seed=4, extent=0.5, shortcuts=[])])
     found = Surface.load(tmp_path / "landscape/random-step=000021.h5")
     plane = Plane.random(weights_of(module), 4)
     expected = compute_surface(
-        module, loaders()["val_dataloaders"], plane, Grid.square(0.5, 3), examples=30, seed=4, progress=False
+        module,
+        loaders()["val_dataloaders"],
+        plane,
+        Grid.square(0.5, 3),
+        examples=30,
+        seed=4,
+        progress=False,
+        shortcuts=[],
     )
     assert found.names == expected.names
     for name in expected.names:

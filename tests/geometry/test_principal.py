@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_landscape.errors import GeometryError
 from lightning_landscape.geometry import Checkpoints, Weights, principal_directions, weights_of
+from lightning_landscape.geometry.principal import JoinedCheckpoints, as_checkpoints
 from tests.geometry.dense import SIZE, random_weights, vector
 
 
@@ -179,3 +180,21 @@ def test_checkpoints_of_different_networks_are_refused() -> None:
     other["head.weight"] = torch.ones(5, 3)
     with pytest.raises(GeometryError, match=r"checkpoint 1 \(against checkpoint 0\) do not fit: 1 of another shape"):
         principal_directions([random_weights(0), other])
+
+
+def test_trainings_are_joined_without_being_held() -> None:
+    generator = torch.Generator().manual_seed(0)
+    trainings = [
+        [{"w": torch.randn(3, 2, generator=generator), "b": torch.randn(2, generator=generator)}] * n for n in (2, 3)
+    ]
+    joined = JoinedCheckpoints([as_checkpoints(training) for training in trainings])
+    assert isinstance(joined, Checkpoints)
+    whole = [weights for training in trainings for weights in training]
+    assert len(joined) == 5
+    for found, expected in zip((joined[index] for index in range(5)), whole, strict=True):
+        assert all(torch.equal(found[name], expected[name]) for name in ("w", "b"))
+    assert torch.equal(joined.block("w", 1, 5), as_checkpoints(whole).block("w", 1, 5))
+    with pytest.raises(GeometryError, match="there are none of some"):
+        JoinedCheckpoints([])
+    with pytest.raises(GeometryError, match="a training to join with others"):
+        JoinedCheckpoints([as_checkpoints(trainings[0]), as_checkpoints([{"w": torch.zeros(3, 2)}])])

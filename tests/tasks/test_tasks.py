@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from lightning_landscape import LandscapeError, Surface
+from lightning_landscape import LandscapeError, Surface, Trajectory
 from lightning_landscape.tasks import TASKS
 from lightning_landscape.tasks.build import build_module
 
@@ -137,6 +138,45 @@ def test_compare_writes_one_page_over_all_runs(tmp_path: Path) -> None:
     assert {"random-contours.png", "random-surfaces.png", "curves.png"} <= names
     assert any(name.startswith("wide/events.out.tfevents") for name in names)
     assert "narrow/landscape/trajectory.h5" in names
+
+
+def test_paths_of_several_optimizers_on_one_surface(tmp_path: Path) -> None:
+    few = [*TINY, "surface.resolution=3", "surface.examples=32", "callbacks.trajectory.every_n_steps=1"]
+    figure, record, *trajectories = TASKS["paths"](configuration(tmp_path, "experiment=optimizers", *few))
+    assert figure.stat().st_size > 10_000
+    surface = Surface.load(record)
+    assert surface.complete
+    assert surface.attrs["kind"] == "principal"
+    starts = []
+    for path in trajectories:
+        with Trajectory.load(path) as trajectory:
+            assert len(trajectory) == 10
+            starts.append(trajectory[0])
+    assert len(starts) == 4
+    for start in starts[1:]:
+        assert all(torch.equal(start[name], tensor) for name, tensor in starts[0].items())
+
+
+def test_paths_from_different_starts_are_refused(tmp_path: Path) -> None:
+    few = [*TINY, "+runs.Adam.seed=2", "~runs.RMSprop", "~runs.momentum"]
+    with pytest.raises(LandscapeError, match="run 'Adam' starts from other weights than the first"):
+        TASKS["paths"](configuration(tmp_path, "experiment=optimizers", *few))
+
+
+def test_scale_invariance_is_exact_along_normalised_directions_alone(tmp_path: Path) -> None:
+    few = [option for option in TINY if not option.startswith("model")]
+    report, *written = TASKS["scale_invariance"](configuration(tmp_path, "experiment=scale_invariance", *few))
+    found = json.loads(report.read_text())
+    assert found.keys() == {"batch_norm", "pairs"}
+    for differences in found.values():
+        assert differences["rescaled, filter-normalised"] < 1e-5
+        assert differences["rescaled, same direction"] > 0.1
+    assert [path.suffix for path in written] == [".png", ".h5", ".h5", ".h5"] * 2
+    assert all(path.exists() for path in written)
+    wrong = ["experiment=scale_invariance", "runs.pairs.rescaling.kind=size", "~runs.batch_norm"]
+    cfg = configuration(tmp_path, *wrong, *few)
+    with pytest.raises(LandscapeError, match=r"rescaling\.kind=size is unknown: choose one of batch_norm, pairs"):
+        TASKS["scale_invariance"](cfg)
 
 
 @pytest.mark.parametrize(
