@@ -2,7 +2,16 @@
 
 from importlib.metadata import version as _version
 
-from lightning_landscape.callbacks import CollapseMonitor, LossLandscape, Stiffness, TrajectoryRecorder, register_logger
+from lightning_landscape.callbacks import (
+    CollapseMonitor,
+    GradientSubspace,
+    HessianSpectrum,
+    LossLandscape,
+    Stiffness,
+    TrajectoryRecorder,
+    register_logger,
+)
+from lightning_landscape.curvature.convexity import convexity_map
 from lightning_landscape.curvature.curvature import Curvature
 from lightning_landscape.engine import compute_surface, weights_from_checkpoint
 from lightning_landscape.errors import (
@@ -27,6 +36,7 @@ from lightning_landscape.optim.rounding import DeterministicRounding, Stochastic
 from lightning_landscape.quantization.binary_connect import binary_connect, clip_
 from lightning_landscape.quantization.packing import load_packed, save_packed
 from lightning_landscape.quantization.quantizer import Quantizer
+from lightning_landscape.records.curvature import CurvatureHistory
 from lightning_landscape.records.measures import measure
 from lightning_landscape.records.sketch import Sketch
 from lightning_landscape.records.surface import Surface
@@ -48,12 +58,16 @@ __all__ = [
     "weights_from_checkpoint",
     # curvature
     "Curvature",
+    "convexity_map",
     # records
+    "CurvatureHistory",
     "Sketch",
     "Surface",
     "Trajectory",
     "measure",
     # callbacks
+    "GradientSubspace",
+    "HessianSpectrum",
     "CollapseMonitor",
     "LossLandscape",
     "Stiffness",

@@ -1,6 +1,8 @@
 """Callbacks for a Trainer, thin: when to compute, where to write and what to log."""
 
 from lightning_landscape.callbacks.collapse_monitor import CollapseMonitor
+from lightning_landscape.callbacks.gradient_subspace import GradientSubspace
+from lightning_landscape.callbacks.hessian_spectrum import HessianSpectrum
 from lightning_landscape.callbacks.loggers import log_figure, log_file, publish, register_logger
 from lightning_landscape.callbacks.loss_landscape import LossLandscape
 from lightning_landscape.callbacks.stiffness import Stiffness
@@ -8,11 +10,13 @@ from lightning_landscape.callbacks.trajectory_recorder import TrajectoryRecorder
 
 __all__ = [
     "CollapseMonitor",
+    "GradientSubspace",
+    "HessianSpectrum",
     "LossLandscape",
+    "Stiffness",
     "TrajectoryRecorder",
     "log_figure",
     "log_file",
     "publish",
     "register_logger",
 ]
-__all__ = ["LossLandscape", "Stiffness", "TrajectoryRecorder", "log_figure", "log_file", "publish", "register_logger"]

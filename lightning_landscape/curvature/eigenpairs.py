@@ -19,6 +19,7 @@ End: TypeAlias = Literal["largest", "smallest", "magnitude", "both"]
 """Which eigenvalues: the algebraically largest or smallest, those of largest magnitude, or k of the largest and k of
 the smallest."""
 
+_LEAST_STEPS = 20
 _DENSE = 64  # a matrix of so few rows is computed whole
 
 
@@ -50,6 +51,7 @@ def eigenpairs(
     which: End = "largest",
     *,
     tolerance: float = 1e-3,
+    floor: float = 0.0,
     max_products: int = 1000,
     seed: int = 0,
 ) -> Eigenpairs:
@@ -65,6 +67,7 @@ def eigenpairs(
         k: how many; for ``which="both"``, at each end.
         which: see `End`.
         tolerance: relative size of the residuals.
+        floor: eigenvalues below this share of the largest magnitude need residuals no smaller than one of that size.
         max_products: where to stop, with a warning, if they are larger then.
         seed: of the start vector.
 
@@ -86,18 +89,22 @@ def eigenpairs(
         return _dense(operator, k, which)
     size = min(n, max(4 * wanted + 20, 60))
     basis = KrylovBasis(operator, size, torch.Generator().manual_seed(seed), operator.dtype)
+    # A small residual says that an eigenvalue is near, not that it is the extreme one: of a few large eigenvalues and
+    # many small ones, the first steps show some of the small. ARPACK does not look before so many steps either.
+    least_steps = min(max(2 * wanted + 1, _LEAST_STEPS), size)
     products = 0
     while True:
         basis.extend()
         products += 1
-        if basis.count <= wanted:
+        if basis.count < least_steps:
             continue
         values, mixture = torch.linalg.eigh(basis.matrix[: basis.count, : basis.count])
         residuals = basis.remainder * mixture[-1].abs()
         chosen = _chosen(values, k, which)
         # Below this share of the largest magnitude, rounding hides how well an eigenvalue is known.
-        floor = torch.finfo(basis.vectors.dtype).eps ** (2 / 3) * float(values.abs().max())
-        converged = bool((residuals[chosen] <= tolerance * values[chosen].abs().clamp(min=floor)).all())
+        least = max(floor, torch.finfo(basis.vectors.dtype).eps ** (2 / 3)) * float(values.abs().max())
+        sizes = values[chosen].abs().clamp(min=least)
+        converged = bool((residuals[chosen] <= tolerance * sizes).all())
         if converged or products >= max_products or basis.count == n:
             break
         if basis.count == size:
@@ -105,7 +112,7 @@ def eigenpairs(
             kept = _chosen(values, k + (size - wanted) // (6 if which == "both" else 3), which)
             basis.restart(mixture[:, kept], values[kept])
     if not converged and basis.count < n:
-        unsure = int((residuals[chosen] > tolerance * values[chosen].abs()).sum())
+        unsure = int((residuals[chosen] > tolerance * sizes).sum())
         warnings.warn(
             f"after {products} products {unsure} of {wanted} eigenvalues have residuals above {tolerance:g} of their "
             f"size (the largest is {float(residuals[chosen].max()):.2g}): allow more products, or a larger tolerance",

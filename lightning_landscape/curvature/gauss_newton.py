@@ -26,11 +26,11 @@ class GaussNewtonOperator(RiskOperator):
     with the Jacobian :math:`J_b` of the outputs z of batch b by the parameters, and the Hessian of its mean loss
     :math:`\ell_b` by the outputs. For cross-entropy and squared error it is positive semi-definite. Which part of a
     step is the network and which the loss cannot be seen from the scalar that the step returns; therefore both are
-    given here. Neither matrix is ever formed: a product is one of J (by differentiating the pullback), one of the
-    loss's Hessian, and one of J transposed.
+    given here. No matrix is ever formed: a product is one with J (by differentiating the pullback), one with the
+    loss's Hessian, and one with J transposed.
 
     Args:
-        risk: the risk, entered; its own step is not called.
+        risk: the risk; its own step is not called.
         outputs: ``outputs(module, batch)``.
         loss: ``loss(outputs, batch)``, a mean over the batch.
         parameters: as in `RiskOperator`.

@@ -42,18 +42,19 @@ class KrylovBasis:
         self.matrix = torch.zeros(size, size, dtype=torch.float64)
         self.count = 0
         self.remainder = 0.0
+        self._scale = 0.0
         self._set_next(self._random())
 
     def extend(self) -> None:
         """Multiply the next vector by the operator, and add it to the basis."""
         j = self.count
         product = (self._operator @ self.vectors[j].to(self._operator.dtype)).to(self.vectors.dtype)
-        scale = float(product.norm())
+        self._scale = max(self._scale, float(product.norm()))
         column, rest = self._orthogonalised(product, j + 1)
         self.matrix[: j + 1, j] = self.matrix[j, : j + 1] = column
         self.count = j + 1
         self.remainder = float(rest.norm())
-        if self.remainder <= _BREAKDOWN * torch.finfo(self.vectors.dtype).eps * scale:
+        if self.remainder <= _BREAKDOWN * torch.finfo(self.vectors.dtype).eps * self._scale:
             self.remainder = 0.0
             if self.count < self._n:
                 _, rest = self._orthogonalised(self._random(), self.count)

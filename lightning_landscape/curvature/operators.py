@@ -35,7 +35,7 @@ class RiskOperator(PyTorchLinearOperator):  # type: ignore[misc] # curvlinops ha
     case: after the weights have moved, make a new operator.
 
     Args:
-        risk: the risk, entered.
+        risk: the risk.
         parameters: patterns such as ``"layer3.*"`` that choose among its parameters; None for all of them.
 
     Attributes:
@@ -61,6 +61,7 @@ class RiskOperator(PyTorchLinearOperator):  # type: ignore[misc] # curvlinops ha
             )
         self._parameters = [risk.parameters[name] for name in self.names]
         self._kept: list[tuple[BatchProduct, int]] = []
+        self._examined = False
         shapes = [tuple(parameter.shape) for parameter in self._parameters]
         super().__init__(shapes, shapes)
 
@@ -86,6 +87,24 @@ class RiskOperator(PyTorchLinearOperator):  # type: ignore[misc] # curvlinops ha
     def _each_batch(self, use: Callable[[BatchProduct, int], object]) -> None:
         """Call ``use(product, examples)`` for each batch of this rank."""
         raise NotImplementedError
+
+    def _gradients(self, outputs: Tensor, cotangent: Tensor | None) -> Sequence[Tensor | None]:
+        """Return gradients by the parameters that can be differentiated again; None for parameters that are not used.
+
+        Raises:
+            ObjectiveError: if they cannot.
+        """
+
+        def differentiate() -> Sequence[Tensor | None]:
+            found = torch.autograd.grad(outputs, self._parameters, cotangent, create_graph=True, allow_unused=True)
+            # Where an operation is differentiated once only, torch leaves a node that is tied to no parameter; it would
+            # raise when it is reached, and is never reached on the way to the parameters: what it cuts off is lost.
+            if not self._examined and _leads_to_an_error(found):
+                raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+            self._examined = True
+            return found
+
+        return self._risk.differentiated(differentiate)
 
     def _matmat(self, M: list[Tensor]) -> list[Tensor]:
         """Multiply the columns of a matrix, given as tensors ``[*shape, k]``; `@` calls this.
@@ -118,6 +137,21 @@ class RiskOperator(PyTorchLinearOperator):  # type: ignore[misc] # curvlinops ha
         return means
 
 
+def _leads_to_an_error(tensors: Sequence[Tensor | None]) -> bool:
+    found = [tensor.grad_fn for tensor in tensors if tensor is not None]
+    seen = set(found)
+    while found:
+        node = found.pop()
+        if node is None:
+            continue
+        if node.name() == "torch::autograd::Error":
+            return True
+        further = {following for following, _ in node.next_functions} - seen
+        seen |= further
+        found.extend(further)
+    return False
+
+
 class HessianOperator(RiskOperator):
     r"""The Hessian of an empirical risk.
 
@@ -141,20 +175,18 @@ class HessianOperator(RiskOperator):
         """Differentiate the loss of each batch once; the product differentiates again."""
 
         def differentiate(loss: Tensor, weight: int) -> None:
-            gradients = self._risk.differentiated(
-                lambda: torch.autograd.grad(loss, self._parameters, create_graph=True, allow_unused=True)
-            )
+            gradients = self._gradients(loss, None)
             # A parameter that the loss does not use, or uses linearly, has a gradient without a graph: zero rows.
-            curved = [i for i, gradient in enumerate(gradients) if gradient is not None and gradient.requires_grad]
+            curved = {i: g for i, g in enumerate(gradients) if g is not None and g.requires_grad}
 
             def product(vector: list[Tensor]) -> Sequence[Tensor]:
                 if not curved:
                     return [torch.zeros_like(parameter) for parameter in self._parameters]
                 return self._risk.differentiated(
                     lambda: torch.autograd.grad(
-                        [gradients[i] for i in curved],
+                        list(curved.values()),
                         self._parameters,
-                        [vector[i].to(gradients[i].dtype) for i in curved],
+                        [vector[i].to(gradient.dtype) for i, gradient in curved.items()],
                         retain_graph=True,
                         materialize_grads=True,
                     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,29 @@ from lightning_landscape.engine.batch_norm import recalibrate
 from lightning_landscape.engine.data_split import BatchMeans, gather_means
 from lightning_landscape.engine.guard import seed_rng
 from lightning_landscape.engine.objective import BatchMean, Objective
+from lightning_landscape.engine.ranks import Ranks
+from lightning_landscape.engine.risk import EmpiricalRisk, trained_parameters
 from lightning_landscape.engine.sample import Sample
 from lightning_landscape.engine.shards import Shards
 from lightning_landscape.engine.snapshot import Snapshot
 from lightning_landscape.errors import ObjectiveError
 from lightning_landscape.sampling.estimators import Estimate, mean_of_batches
+
+
+class Measure(Protocol):
+    """Further channels of every point, from derivatives of the loss there."""
+
+    @property
+    def name(self) -> str:
+        """What it measures and how, for the record's identity."""
+
+    @property
+    def channels(self) -> Sequence[str]:
+        """The names of what it gives."""
+
+    def __call__(self, risk: EmpiricalRisk) -> Mapping[str, Estimate]:
+        """Measure at the weights that stand in the module now."""
+
 
 _STAGES = ("train", "val", "valid", "validation", "test")
 
@@ -45,6 +63,7 @@ class Evaluator:
         recalibrate_batch_norm: estimate BatchNorm statistics at every point, on the first sample.
         shards: where the weights of a sharded module lie. Then all ranks stand at the same point and share the batches,
             and every call is a collective.
+        measures: further channels of every point, on the first sample; the objective then keeps its graph.
 
     Attributes:
         names: the channels.
@@ -61,6 +80,7 @@ class Evaluator:
         forward_context: Callable[[], AbstractContextManager[object]],
         recalibrate_batch_norm: bool = False,
         shards: Shards | None = None,
+        measures: Sequence[Measure] = (),
     ) -> None:
         self._module = module
         self._objective = objective
@@ -69,6 +89,7 @@ class Evaluator:
         self._forward_context = forward_context
         self._recalibrate = recalibrate_batch_norm
         self._shards = shards
+        self._measures = measures
         self._call: Callable[[Any, int], dict[str, BatchMean]] = shards.forward(objective) if shards else objective
         self._metrics = [child for child in module.modules() if isinstance(child, Metric)]
         self._collections = [child for child in module.modules() if isinstance(child, MetricCollection)]
@@ -79,6 +100,18 @@ class Evaluator:
     def __enter__(self) -> Evaluator:
         self._active.enter_context(self._objective.active(self._shards))
         self._rewind = Snapshot(self._module, parameters=False).restore
+        if self._measures:
+            parameters = trained_parameters(self._module)
+            self._risk = EmpiricalRisk(
+                self._module,
+                self._objective,
+                next(iter(self._samples.values())),
+                parameters,
+                seed=self._seed,
+                forward_context=self._forward_context,
+                # Each rank stands at a point of its own.
+                ranks=Ranks(next(iter(parameters.values())).device, alone=True),
+            )
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -104,7 +137,9 @@ class Evaluator:
             ObjectiveError: as the objective does; also for a channel that is not a scalar.
         """
         started = time.perf_counter()
-        self.names = list(self._evaluate(batches=1))
+        self.names = [*self._evaluate(batches=1), *(name for measure in self._measures for name in measure.channels)]
+        if self._measures:
+            self._risk.probe()
         self.probe_seconds = time.perf_counter() - started
         return self.names
 
@@ -118,6 +153,8 @@ class Evaluator:
             An estimate for each channel that `probe` found; NaN for one that was not given this time.
         """
         found = self._evaluate(batches)
+        for measure in self._measures:
+            found |= measure(self._risk)
         if surplus := found.keys() - set(self.names):
             warnings.warn(
                 f"channels {sorted(surplus)} are not drawn: {self._objective.name} lacked them on its first batch",
@@ -194,7 +231,7 @@ def _combine(parts: list[BatchMean]) -> Estimate:
     """Bring a channel's batch means to the host at once, and combine them in float64."""
     tensors = [part.value for part in parts if isinstance(part.value, Tensor)]
     if len(tensors) == len(parts):
-        values = torch.stack(tensors).cpu().double()
+        values = torch.stack(tensors).detach().cpu().double()
         return mean_of_batches(values.numpy(), [part.weight for part in parts])
     return mean_of_batches([float(part.value) for part in parts], [part.weight for part in parts])
 

@@ -29,10 +29,11 @@ class Ranks:
 
     Args:
         device: where tensors that are exchanged live (NCCL wants them on the GPU).
+        alone: see this process only, whatever group there is.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.active = dist.is_available() and dist.is_initialized()
+    def __init__(self, device: torch.device, *, alone: bool = False) -> None:
+        self.active = not alone and dist.is_available() and dist.is_initialized()
         self.rank = dist.get_rank() if self.active else 0
         self.world = dist.get_world_size() if self.active else 1
         on_host = self.active and "nccl" not in dist.get_backend()

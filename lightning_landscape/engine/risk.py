@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any, Self, TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
@@ -34,8 +34,7 @@ class EmpiricalRisk:
     with the mean loss :math:`L_b` of batch b and its number of examples :math:`n_b`. The batches are dealt to the
     ranks; sums over them are completed by `mean_over_ranks`.
 
-    To be used inside a `Guard`, between entering and leaving, which catches what the step logs. Entering evaluates one
-    batch, to learn which channel is the loss and to meet a faulty step at once. `empirical_risk` does all of it.
+    To be made and used inside a `Guard`, while the objective is active; `empirical_risk` sees to both.
 
     The module is called itself, never its DDP wrapper, in eval mode and in the weights' own precision: an autocast of
     the trainer's is left out, because its rounding exceeds the small eigenvalues that derivatives are asked for.
@@ -72,26 +71,21 @@ class EmpiricalRisk:
         self._forward_context = forward_context
         self._device = next(iter(parameters.values())).device
         self._mine = range(ranks.rank, len(sample), ranks.world)
-        self._active = ExitStack()
+        self._rewind = Snapshot(module, parameters=False).restore
         self._loss = ""
-
-    def __enter__(self) -> Self:
-        self._active.enter_context(self._objective.active())
-        try:
-            self._rewind = Snapshot(self.module, parameters=False).restore
-            self._visit(range(1), lambda batch, position: self._evaluate(batch, position))
-        except BaseException:
-            self._active.close()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._active.close()
 
     @property
     def has_one_batch(self) -> bool:
         """Whether this rank evaluates one batch at most, whose graph fits in memory if any product does."""
         return len(self._mine) <= 1
+
+    def probe(self) -> None:
+        """Evaluate one batch, to learn which channel is the loss and to meet a faulty step before the long work.
+
+        Raises:
+            ObjectiveError: if the loss has no graph.
+        """
+        self._visit(range(1), self._evaluate)
 
     def each_loss(self, use: Callable[[Tensor, int], object]) -> None:
         """Call ``use(loss, weight)`` for each batch of this rank: its mean loss, with a graph, and its examples.
@@ -122,7 +116,7 @@ class EmpiricalRisk:
             flat = torch.cat([total.double().flatten() for total in totals] + [totals[0].new_tensor([weight]).double()])
             flat = self.ranks.sum(flat)
             weight = float(flat[-1])
-            pieces = torch.split(flat[:-1], [total.numel() for total in totals])
+            pieces = torch.split_with_sizes(flat[:-1], [total.numel() for total in totals])
             totals = [piece.view(total.shape).to(total.dtype) for piece, total in zip(pieces, totals, strict=True)]
         torch._foreach_div_(list(totals), weight)
         return list(totals)
@@ -197,7 +191,15 @@ class EmpiricalRisk:
         restore_rng = snapshot_rng()
         try:
             # The fused kernels of attention have no second derivative.
-            with self._forward_context(), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
+            with (
+                warnings.catch_warnings(),
+                self._forward_context(),
+                torch.autocast(self._device.type, enabled=False),
+                sdpa_kernel(SDPBackend.MATH),
+                torch.enable_grad(),
+            ):
+                # A validation step may well take float(loss): that gradients are on is our doing.
+                warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
                 for position, batch in enumerate(self.sample.batches(positions[-1] + 1 if positions else 0)):
                     if position in positions:
                         seed_rng(self._seed + position)
@@ -241,14 +243,16 @@ def empirical_risk(
     chosen = trained_parameters(module, parameters)
     objective = objective_of(module, step, keep_graph=True)
     device = next(iter(chosen.values())).device
-    plugin = trainer.precision_plugin if trainer is not None else None
-    context: Callable[[], AbstractContextManager[Any]] = nullcontext
-    if plugin is not None and not isinstance(plugin, MixedPrecision):
-        context = plugin.forward_context
+    context: Callable[[], AbstractContextManager[Any]] = (
+        trainer.precision_plugin.forward_context if trainer is not None else nullcontext
+    )
     with Guard(module, trainer):
         sample = Sample(dataloader, examples, seed, transfer_of(module, trainer, device), device)
-        risk = EmpiricalRisk(module, objective, sample, chosen, seed=seed, forward_context=context, ranks=Ranks(device))
-        with risk:
+        with objective.active():
+            risk = EmpiricalRisk(
+                module, objective, sample, chosen, seed=seed, forward_context=context, ranks=Ranks(device)
+            )
+            risk.probe()
             yield risk
 
 

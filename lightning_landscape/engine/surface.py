@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from lightning_landscape.engine.acceleration.accelerated import AcceleratedParam
 from lightning_landscape.engine.acceleration.choice import Shortcuts, accelerated, require_known
 from lightning_landscape.engine.acceleration.trial import ShortcutName
 from lightning_landscape.engine.batch_norm import BatchNormMode
-from lightning_landscape.engine.evaluator import Evaluator
+from lightning_landscape.engine.evaluator import Evaluator, Measure
 from lightning_landscape.engine.guard import Guard
 from lightning_landscape.engine.objective import OwnStep, Step, loss_among, objective_of
 from lightning_landscape.engine.parameters import Parameters, ReplicatedParameters
@@ -56,6 +56,7 @@ def compute_surface(
     progress: bool = True,
     trainer: Trainer | None = None,
     shortcuts: Shortcuts = "auto",
+    measures: Sequence[Measure] = (),
 ) -> Surface:
     r"""Evaluate a module's own step at every point of a grid on a line or plane in weight space.
 
@@ -91,6 +92,7 @@ def compute_surface(
             save time, a list of names forces those ("first_layer", "channels_last", "batch_norm_folding",
             "compilation"), an empty one forbids all. The values agree to 1e-5 (relative, in float32); the origin is
             evaluated as the module stands, in any case.
+        measures: further channels of every point, such as the curvature that `convexity_map` adds; without shortcuts.
 
     Returns:
         The surface, every point done.
@@ -119,11 +121,11 @@ def compute_surface(
     _require_consistent(slice_, grid, batch_norm)
     require_known(shortcuts)
     if trainer is not None:
-        require_supported(trainer, "a loss surface", sharded=True)
+        require_supported(trainer, "a loss surface", sharded=not measures)
     loaders = dataloader if isinstance(dataloader, Mapping) else {"": dataloader}
     if not loaders:
         raise ObjectiveError("no data loader given: give one, or several by name")
-    objective = objective_of(module, step)
+    objective = objective_of(module, step, keep_graph=bool(measures))
     shards = shards_of(module, trainer)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     if trainer is not None and shards is not None:
@@ -168,6 +170,7 @@ def compute_surface(
                 forward_context=context,
                 recalibrate_batch_norm=batch_norm == "recalibrate",
                 shards=shards,
+                measures=measures,
             )
         )
         names = evaluator.probe()
@@ -180,10 +183,12 @@ def compute_surface(
             "sample_seed": str(seed),
             "autocast": _autocast(trainer),
         }
+        if measures:
+            identity["measures"] = ", ".join(measure.name for measure in measures)
         _require_same_on_all_ranks(ranks, {**identity, "channels": ", ".join(names)})
         placed: Parameters | AcceleratedParameters = parameters
         used: list[ShortcutName] = []
-        if isinstance(parameters, ReplicatedParameters) and isinstance(slice_, Line | Plane):
+        if isinstance(parameters, ReplicatedParameters) and isinstance(slice_, Line | Plane) and not measures:
             placed, used = accelerated(module, slice_, parameters, evaluator, grid, shortcuts, ranks)
         attributes = {**_attributes(slice_, samples, attrs or {}), "shortcuts": ", ".join(used) or "none"}
         loss = loss_among(names)

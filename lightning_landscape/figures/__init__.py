@@ -3,6 +3,7 @@
 from lightning_landscape.figures.animation import animate
 from lightning_landscape.figures.comparison import plot_comparison
 from lightning_landscape.figures.contours import plot_contours
+from lightning_landscape.figures.convexity import plot_convexity
 from lightning_landscape.figures.curves import plot_curves
 from lightning_landscape.figures.interactive import interactive_surface, write_html
 from lightning_landscape.figures.panels import Panel, Series, plot_panels
@@ -11,7 +12,9 @@ from lightning_landscape.figures.quantization import plot_distributions, plot_er
 from lightning_landscape.figures.report import Report, RunSummary, write_report
 from lightning_landscape.figures.samples import animate_samples, plot_samples
 from lightning_landscape.figures.sketch import plot_sketch
+from lightning_landscape.figures.spectrum import plot_sharpness, plot_spectrum
 from lightning_landscape.figures.stiffness import plot_class_stiffness, plot_stiffness, plot_stiffness_distance
+from lightning_landscape.figures.subspace import plot_subspace
 from lightning_landscape.figures.surface3d import plot_surface
 from lightning_landscape.figures.trajectory import plot_trajectory
 from lightning_landscape.figures.vtk import write_vtk
@@ -27,6 +30,7 @@ __all__ = [
     "plot_class_stiffness",
     "plot_comparison",
     "plot_contours",
+    "plot_convexity",
     "plot_curves",
     "plot_distributions",
     "plot_error_floors",
@@ -34,8 +38,11 @@ __all__ = [
     "plot_samples",
     "plot_sketch",
     "plot_panels",
+    "plot_sharpness",
+    "plot_spectrum",
     "plot_stiffness",
     "plot_stiffness_distance",
+    "plot_subspace",
     "plot_surface",
     "plot_training_errors",
     "plot_trajectory",

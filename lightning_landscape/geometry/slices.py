@@ -395,6 +395,25 @@ class Plane(Slice):
         variance = tuple(map(float, principal.explained_variance))
         return cls(start, x, y, kind="principal", explained_variance=variance)
 
+    @classmethod
+    def hessian(cls, weights: Mapping[str, Tensor], eigenvectors: Sequence[Mapping[str, Tensor]]) -> Plane:
+        """The plane of the two leading eigenvectors of the Hessian, along which the loss curves most.
+
+        Args:
+            weights: The point at which the Hessian was computed, the origin.
+            eigenvectors: The eigenvectors as directions, of which the first two are taken; where they lack tensors of
+                the origin, nothing moves. From a `Curvature` c: ``map(c.hessian.as_weights, c.eigenpairs(2).vectors)``.
+
+        Raises:
+            GeometryError: If there are fewer than two, or they do not fit the origin.
+        """
+        origin, found = as_weights(weights), list(eigenvectors)[:2]
+        if len(found) < 2:
+            raise GeometryError(f"a plane needs two eigenvectors, found {len(found)}: compute eigenpairs(2)")
+        rest = {n: torch.zeros_like(t, dtype=direction_dtype(t)) for n, t in origin.items()}
+        x, y = (Weights({**rest, **direction}, origin.roles) for direction in found)
+        return cls(origin, x, y, kind="hessian")
+
     @property
     def directions(self) -> tuple[Weights, ...]:
         """The directions, (x, y)."""

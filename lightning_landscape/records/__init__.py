@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lightning_landscape.records.curvature import CurvatureHistory
 from lightning_landscape.records.hdf5 import check_writable
 from lightning_landscape.records.measures import SurfaceMeasures, measure
 from lightning_landscape.records.sketch import Sketch, SketchFile
@@ -11,6 +12,7 @@ from lightning_landscape.records.surface_file import SurfaceFile
 from lightning_landscape.records.trajectory import Trajectory, TrajectoryFile
 
 __all__ = [
+    "CurvatureHistory",
     "Sketch",
     "SketchFile",
     "StiffnessHistory",

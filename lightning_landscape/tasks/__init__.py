@@ -2,6 +2,8 @@
 
 from lightning_landscape.tasks.batch_size_curvature import batch_size_curvature
 from lightning_landscape.tasks.compare import compare
+from lightning_landscape.tasks.convexity import convexity
+from lightning_landscape.tasks.curvature import curvature
 from lightning_landscape.tasks.gan_images import gan_images
 from lightning_landscape.tasks.gan_rings import gan_rings
 from lightning_landscape.tasks.gan_saddle import gan_saddle
@@ -21,6 +23,8 @@ TASKS = {
     "train": train,
     "surface": surface,
     "interpolate": interpolate,
+    "convexity": convexity,
+    "curvature": curvature,
     "plot": plot,
     "paths": paths,
     "scale_invariance": scale_invariance,
@@ -39,6 +43,8 @@ __all__ = [
     "TASKS",
     "batch_size_curvature",
     "compare",
+    "convexity",
+    "curvature",
     "gan_images",
     "gan_rings",
     "gan_saddle",

@@ -407,3 +407,15 @@ def test_cosine_of_the_metadata_is_that_of_the_directions() -> None:
     a, b = vector(x), vector(y)
     assert len(a) == SIZE
     assert plane.cosine == pytest.approx(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)), rel=1e-12)
+
+
+def test_plane_of_eigenvectors() -> None:
+    """Of weights of which the Hessian was taken by some alone; the others rest."""
+    weights = Weights({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0])})
+    vectors = [{"a": torch.tensor([1.0, 0.0])}, {"a": torch.tensor([0.0, 1.0])}, {"a": torch.tensor([1.0, 1.0])}]
+    plane = Plane.hessian(weights, vectors)
+    assert plane.kind == "hessian"
+    assert plane.at(2, 3)["a"].tolist() == [3, 5]
+    assert plane.at(2, 3)["b"].tolist() == [3]
+    with pytest.raises(GeometryError, match="needs two eigenvectors, found 1"):
+        Plane.hessian(weights, vectors[:1])
