@@ -64,7 +64,10 @@ def test_low_rank_ends_a_draw_early() -> None:
     values = torch.zeros(100, dtype=torch.float64)
     values[:2] = torch.tensor([3.0, 7.0]).double()
     density = spectral_density(Dense(symmetric(values)), 10, 200)
-    assert np.count_nonzero(density.weights > 1e-8, axis=1).max() == 3
+    # Rounding may let a draw go one step too far, which splits the weight of one eigenvalue between two equal nodes.
+    assert (density.weights[:, 4:] == 0).all()
+    distances = np.abs(density.nodes[:, :, None] - np.array([0.0, 3.0, 7.0])).min(axis=2)
+    assert distances[density.weights > 0].max() < 1e-6
     assert density.trace.mean == pytest.approx(10, abs=4 * density.trace.error)
 
 
