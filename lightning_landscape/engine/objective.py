@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
@@ -77,6 +77,16 @@ def objective_of(module: nn.Module, step: Step | OwnStep | None) -> Objective:
             "cannot serve as an objective: give step=callable(module, batch) that returns the loss alone"
         )
     return ModuleObjective(module, hook)
+
+
+def loss_channel(names: Sequence[str]) -> str:
+    """Return the channel that is the loss: "loss", or one whose name ends or contains it, or else the first.
+
+    >>> loss_channel(["val/accuracy", "val/loss"])
+    'val/loss'
+    """
+    named = (name for name in names if name == "loss" or name.endswith("/loss"))
+    return next(named, None) or next((name for name in names if "loss" in name.lower()), names[0])
 
 
 class CallableObjective:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from itertools import islice
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
@@ -18,8 +19,9 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Ra
 from lightning_landscape.engine._compat import before_batch_transfer, wrapped_sampler
 from lightning_landscape.engine.generators import seeded_generators
 from lightning_landscape.engine.guard import seed_rng
+from lightning_landscape.engine.labels import labels_of
 from lightning_landscape.errors import ObjectiveError
-from lightning_landscape.sampling.subset import subset_indices
+from lightning_landscape.sampling.subset import balanced_order, subset_indices
 
 _DEVICE_SHARE = 0.5  # of the free memory: the rest is for activations
 
@@ -42,6 +44,8 @@ class Sample:
         seed: of the subset and of random transformations in the data set.
         transfer: brings one loaded batch to the device.
         device: where the module is.
+        balanced: take the classes in their proportions, in every batch, where the labels are known (`labels_of`).
+        batches: cut the examples into so many batches, or more, where the loader's are smaller.
 
     Attributes:
         sizes: examples in each batch.
@@ -59,27 +63,30 @@ class Sample:
         seed: int,
         transfer: Callable[[Any], Any],
         device: torch.device,
+        *,
+        balanced: bool = False,
+        batches: int | None = None,
     ) -> None:
         seed_rng(seed)
-        batches: list[Any] = []
+        loaded: list[Any] = []
         self.sizes: list[int] = []
         own = (dataloader.dataset, dataloader.sampler, dataloader.batch_sampler, dataloader.collate_fn)
         with seeded_generators(seed, *own):
-            loader, self.dataset_size, limit = _fixed_loader(dataloader, examples, seed)
+            loader, self.dataset_size, limit = _fixed_loader(dataloader, examples, seed, balanced, batches)
             for batch in loader:
-                batches.append(batch)
+                loaded.append(batch)
                 self.sizes.append(extract_batch_size(batch))
                 if limit is not None and sum(self.sizes) >= limit:
                     break
-        if not batches:
+        if not loaded:
             raise ObjectiveError(
                 f"the data loader over {type(dataloader.dataset).__name__} yields no batch: "
                 "give one with at least one example"
             )
-        self.digest = _digest(batches)
-        self.resident = _fits(batches, device)
+        self.digest = _digest(loaded)
+        self.resident = _fits(loaded, device)
         self._transfer = transfer
-        self._batches = [transfer(batch) for batch in batches] if self.resident else batches
+        self._batches = [transfer(batch) for batch in loaded] if self.resident else loaded
         # Whether the step changes its batch; unknown before the first one.
         self._changed: bool | None = None
 
@@ -87,6 +94,11 @@ class Sample:
     def examples(self) -> int:
         """The number of examples in the sample."""
         return sum(self.sizes)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all tensors in the sample."""
+        return _nbytes(self._batches)
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -135,8 +147,20 @@ def transfer_of(module: nn.Module, trainer: Trainer | None, device: torch.device
     return with_hooks if isinstance(module, LightningModule) else plain
 
 
+def population_of(loader: DataLoader[Any], seed: int) -> int | None:
+    """Return how many examples a `Sample` can choose from; None where the user's batches are taken as they come.
+
+    Call inside a `Guard`: a sampler of the user's may draw random numbers.
+    """
+    if isinstance(loader.dataset, IterableDataset) or loader.batch_size is None:
+        return None
+    seed_rng(seed)
+    with seeded_generators(seed, loader.dataset, loader.sampler):
+        return len(_eligible(loader))
+
+
 def _fixed_loader(
-    loader: DataLoader[Any], examples: int | None, seed: int
+    loader: DataLoader[Any], examples: int | None, seed: int, balanced: bool, batches: int | None
 ) -> tuple[DataLoader[Any], int | None, int | None]:
     """Return a loader over a fixed sample, the size of the whole data set, and where to stop (None: at the end)."""
     common: dict[str, Any] = {
@@ -148,24 +172,37 @@ def _fixed_loader(
     }
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset):
-        return DataLoader(dataset, batch_size=loader.batch_size, **common), None, _at_least_one(examples)
+        size = loader.batch_size
+        if batches is not None and examples is not None and size is not None:
+            size = min(size, -(-examples // batches))
+        return DataLoader(dataset, batch_size=size, **common), None, _at_least_one(examples)
     if loader.batch_size is None:
         # The user forms the batches: a batch sampler of their own, or a data set that yields whole batches.
         if loader.batch_sampler is not None:
             mine = DataLoader(dataset, batch_sampler=loader.batch_sampler, **common)
         else:
-            mine = DataLoader(dataset, batch_size=None, sampler=_indices(loader, None, seed), **common)
+            mine = DataLoader(dataset, batch_size=None, sampler=_indices(loader, None, seed, balanced=False), **common)
         return mine, len(dataset), _at_least_one(examples)
-    indices = _indices(loader, examples, seed)
-    return DataLoader(dataset, batch_size=loader.batch_size, sampler=indices, **common), len(dataset), None
+    indices = _indices(loader, examples, seed, balanced)
+    size = loader.batch_size if batches is None else min(loader.batch_size, -(-len(indices) // batches))
+    return DataLoader(dataset, batch_size=size, sampler=indices, **common), len(dataset), None
 
 
-def _indices(loader: DataLoader[Any], count: int | None, seed: int) -> list[Any]:
+def _eligible(loader: DataLoader[Any]) -> Sequence[Any]:
+    """What the user's sampler chooses; everything, for one that only orders or divides."""
     sampler, dataset = wrapped_sampler(cast(Sampler[Any], loader.sampler)), cast(Sized, loader.dataset)
     if isinstance(sampler, SequentialSampler | RandomSampler | DistributedSampler):
-        return list(subset_indices(len(dataset), count, seed).tolist())
-    chosen = list(sampler)
-    return [chosen[position] for position in subset_indices(len(chosen), count, seed)]
+        return range(len(dataset))
+    return list(sampler)
+
+
+def _indices(loader: DataLoader[Any], count: int | None, seed: int, balanced: bool) -> list[Any]:
+    eligible = _eligible(loader)
+    positions = subset_indices(len(eligible), count, seed)
+    labels = labels_of(loader.dataset) if balanced else None
+    if labels is not None and all(isinstance(index, int) for index in eligible):
+        positions = balanced_order(labels[np.asarray(eligible)], seed)[:count]
+    return [eligible[position] for position in positions.tolist()]
 
 
 def _at_least_one(examples: int | None) -> int | None:
@@ -189,7 +226,11 @@ def _digest(batches: list[Any]) -> str:
 def _fits(batches: list[Any], device: torch.device) -> bool:
     if device.type != "cuda":
         return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return _nbytes(batches) <= _DEVICE_SHARE * free
+
+
+def _nbytes(batches: list[Any]) -> int:
     sizes: list[int] = []
     apply_to_collection(batches, Tensor, lambda tensor: sizes.append(tensor.nbytes))
-    free, _ = torch.cuda.mem_get_info(device)
-    return sum(sizes) <= _DEVICE_SHARE * free
+    return sum(sizes)

@@ -1,0 +1,92 @@
+"""The workbench: all that the passes over a slice have in common, from samples to the points that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_landscape.engine.batch_norm import BatchNormMode
+from lightning_landscape.engine.evaluator import Evaluator
+from lightning_landscape.engine.objective import Objective
+from lightning_landscape.engine.parameters import ReplicatedParameters
+from lightning_landscape.engine.points import Evaluates, Results, Writes, evaluate_missing
+from lightning_landscape.engine.ranks import Ranks
+from lightning_landscape.engine.sample import Sample, population_of, transfer_of
+from lightning_landscape.sampling.grid import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Workbench:
+    """What is evaluated, on which data, by whom. To be used inside a `Guard`.
+
+    Attributes:
+        module: the module.
+        objective: its step.
+        loaders: the data, by name; a single one under the empty name.
+        parameters: puts points of the slice in place.
+        ranks: the processes that share the points.
+        device: where the module is.
+        trainer: the trainer that runs the module, if any.
+        seed: of the choice of examples and of each point's random numbers.
+        batch_norm: see `BatchNormMode`.
+        context: the precision's context of a forward pass.
+        progress: whether a bar is shown.
+    """
+
+    module: nn.Module
+    objective: Objective
+    loaders: Mapping[str, DataLoader[Any]]
+    parameters: ReplicatedParameters
+    ranks: Ranks
+    device: torch.device
+    trainer: Trainer | None
+    seed: int
+    batch_norm: BatchNormMode
+    context: Callable[[], AbstractContextManager[Any]]
+    progress: bool
+
+    def populations(self) -> list[int | None]:
+        """How many examples there are to choose from, for each loader."""
+        return [population_of(loader, self.seed) for loader in self.loaders.values()]
+
+    def samples(
+        self, examples: Sequence[int] | None = None, *, balanced: bool = False, batches: int | None = None
+    ) -> dict[str, Sample]:
+        """Load a sample of each data set; see `Sample`. Without numbers of examples, all of them."""
+        counts: Sequence[int | None] = [None] * len(self.loaders) if examples is None else examples
+        transfer = transfer_of(self.module, self.trainer, self.device)
+        return {
+            label: Sample(loader, count, self.seed, transfer, self.device, balanced=balanced, batches=batches)
+            for (label, loader), count in zip(self.loaders.items(), counts, strict=True)
+        }
+
+    def evaluator(self, samples: Mapping[str, Sample]) -> Evaluator:
+        """Return an evaluator, to be entered, over some samples."""
+        return Evaluator(
+            self.module,
+            self.objective,
+            samples,
+            seed=self.seed,
+            forward_context=self.context,
+            recalibrate_batch_norm=self.batch_norm == "recalibrate",
+        )
+
+    def evaluate_missing(
+        self,
+        evaluator: Evaluates,
+        grid: Grid,
+        results: Results,
+        file: Writes | None = None,
+        label: str = "Loss surface",
+    ) -> None:
+        """Evaluate the points of a grid that are not done, shared among the ranks; see `points.evaluate_missing`."""
+        evaluate_missing(
+            evaluator, self.parameters, grid, results, self.ranks, file, self.trainer, self.progress, label
+        )
