@@ -101,7 +101,7 @@ def resnet(name: str, shared: Path) -> tuple[Losses, Grid, At, np.ndarray]:
             return F.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels
 
     numbers = np.arange(RESNET_GRID.size).reshape(RESNET_GRID.shape)
-    coarse = [numbers[::step, ::step].ravel() for step in (6, 4, 3)]
+    coarse = [numbers[::step, ::step].ravel() for step in (6, 4, 3, 2)]
     others = np.random.default_rng(1).permutation(RESNET_GRID.size)
     order = np.array(list(dict.fromkeys(np.concatenate([*coarse, others]).tolist())))
     return Losses(name, RESNET_GRID, labels.numpy()), RESNET_GRID, at, order

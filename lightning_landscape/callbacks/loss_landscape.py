@@ -242,7 +242,7 @@ class LossLandscape(Callback):
                 pl_module,
                 loader,
                 slice_,
-                self._grid(path),
+                self.grid(path),
                 step,
                 target,
                 examples=self.examples,
@@ -299,7 +299,8 @@ class LossLandscape(Callback):
         recorder.record(trainer, pl_module, trainer.current_epoch if epoch is None else epoch)
         return principal_slice(pl_module, self.dimensions, recorder, ranks)
 
-    def _grid(self, path: TrajectoryPath | None) -> Grid:
+    def grid(self, path: TrajectoryPath | None = None) -> Grid:
+        """Return the points of a surface: around the path where one is given, else out to the extent."""
         if path is not None:
             return Grid.covering(path.coordinates, resolution=self.resolution)
         axis = (-self.extent, self.extent, self.resolution) if self.resolution > 1 else (0.0, 0.0, 1)

@@ -13,7 +13,7 @@ from lightning_landscape.engine.sample import Sample
 from lightning_landscape.engine.workbench import Workbench
 from lightning_landscape.records.point_rows import PointRows
 from lightning_landscape.records.surface_file import SurfaceFile
-from lightning_landscape.sampling.control_variate import Sizes, estimate, subset_alone
+from lightning_landscape.sampling.control_variate import Sizes, estimate, students_factor, subset_alone
 from lightning_landscape.sampling.estimators import Estimate
 from lightning_landscape.sampling.grid import Grid
 from lightning_landscape.sampling.plan import Plan
@@ -81,7 +81,10 @@ class Estimation:
         whole = list(plan.reference) == self._populations
         self.subset = bench.samples(plan.subset, balanced=True, batches=plan.batches)
         # The whole data set comes in the exact surface's order, so that the coarse points are the exact surface's.
-        self.reference = self.subset if self._coarse is None else bench.samples(plan.reference, balanced=not whole)
+        self.reference = self.subset
+        if self._coarse is not None:
+            batches = None if whole else plan.batches
+            self.reference = bench.samples(plan.reference, balanced=not whole, batches=batches)
 
     def rows(self, names: Sequence[str]) -> dict[str, list[str]]:
         """Return what is kept of each point on the way, for `SurfaceFile.open`."""
@@ -146,7 +149,8 @@ class Estimation:
                 reference, errors = (
                     self._coarse.take(values[position].reshape(shape)) for values in (known.means, known.errors)
                 )
-                found = estimate(mean, batches, reference, errors, self._coarse, sizes)
+                variances = (errors * students_factor(len(self.reference[label]))) ** 2
+                found = estimate(mean, batches, reference, variances, self._coarse, sizes)
             results.means[position], results.errors[position] = found.values.ravel(), found.errors.ravel()
         results.done[:] = True
         return results

@@ -50,11 +50,11 @@ def run_pilot(bench: Workbench, grid: Grid, seconds: float | None = None) -> Pil
     Collective over the ranks, on which the result is the same.
 
     Args:
-        bench: what is evaluated; every data set has a length.
+        bench: what is evaluated.
         grid: the grid that is planned for.
         seconds: about how long it may take at most; fewer points and examples are taken then.
     """
-    populations = [size for size in bench.populations() if size is not None]
+    populations = [EXAMPLES if size is None else size for size in bench.populations()]
     started = time.perf_counter()
     samples = _samples(bench, EXAMPLES, populations)
     loading = time.perf_counter() - started

@@ -47,7 +47,7 @@ def estimate(
     subset: npt.ArrayLike,
     batches: npt.ArrayLike,
     reference: npt.ArrayLike,
-    reference_errors: npt.ArrayLike,
+    reference_variances: npt.ArrayLike,
     coarse: CoarseGrid,
     sizes: Sizes,
 ) -> EstimatedChannel:
@@ -68,7 +68,7 @@ def estimate(
     The first term is estimated from the spread of :math:`r` between the batches of the subset, with Student's factor
     for few batches, and compared with what leaving out one coarse point at a time shows: its square is multiplied by
     the mean square of these prediction errors over the mean that the batches predict for them, where that is above 1.
-    The second, for a reference that is not the whole data set, is the reference's own standard error, interpolated.
+    The second, for a reference that is not the whole data set, is the reference's own variance, interpolated.
 
     Where the coarse values do not tell (a difference there is not finite), the subset's mean stands alone.
 
@@ -77,7 +77,7 @@ def estimate(
         batches: its batch means, ``[B, *grid]``; NaN where a channel has none, such as a metric that is no mean: the
             error is then what leaving out coarse points shows, in the shape that independent errors would have.
         reference: the reference's mean, ``[*coarse]``.
-        reference_errors: its standard errors as a sample of an endless population, ``[*coarse]``.
+        reference_variances: the squares of its standard errors as a sample of an endless population, ``[*coarse]``.
         coarse: the coarse grid.
         sizes: the numbers of examples.
 
@@ -112,8 +112,8 @@ def estimate(
         variance = np.where(coarse.mask, 0.0, np.nan)
     variance = np.where(coarse.mask, 0.0, variance)
     if sizes.population is None or sizes.reference < sizes.population:
-        level = np.asarray(reference_errors, dtype=np.float64) ** 2 * _share_unseen(sizes.reference, sizes.population)
-        variance = variance + coarse.interpolate(level, degree=1)
+        level = coarse.interpolate(reference_variances, degree=1)
+        variance = variance + level * _share_unseen(sizes.reference, sizes.population)
     return EstimatedChannel(values, np.sqrt(variance))
 
 
@@ -137,7 +137,7 @@ def spread(batches: Array, sizes: tuple[int, ...]) -> Array:
     .. math:: \frac{B}{B-1} \sum_b \Bigl(\frac{n_b}{n}\Bigr)^2 (m_b - m)^2 \; \Bigl(\frac{t_{B-1}}{2}\Bigr)^2
 
     where t is the quantile of Student's distribution that makes two standard errors cover as much as two of a normal
-    distribution do, however few the batches. NaN for a single batch.
+    distribution do, however few the batches (`students_factor`). NaN for a single batch.
 
     >>> float(spread(np.array([[1.0], [3.0]]), (1, 1))[0]) > 1  # the plain variance, much enlarged for two batches
     True
@@ -148,7 +148,16 @@ def spread(batches: Array, sizes: tuple[int, ...]) -> Array:
     weights = np.asarray(sizes, dtype=np.float64) / sum(sizes)
     mean = np.tensordot(weights, batches, axes=1)
     plain = count / (count - 1) * np.tensordot(weights**2, (batches - mean) ** 2, axes=1)
-    return np.asarray(plain * (student.ppf(_TWO_SIGMA, count - 1) / 2) ** 2)
+    return np.asarray(plain * students_factor(count) ** 2)
+
+
+def students_factor(batches: int) -> float:
+    """By how much an error from the spread between so many batches is enlarged; NaN for a single one.
+
+    >>> students_factor(16)
+    1.09...
+    """
+    return float(student.ppf(_TWO_SIGMA, batches - 1) / 2) if batches > 1 else float("nan")
 
 
 def _share_unseen(seen: int, of: int | None) -> float:

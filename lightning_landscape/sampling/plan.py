@@ -20,7 +20,7 @@ SUBSET_BATCHES = 16
 UNSIZED = 1024
 """Examples that "auto" takes of a data set without a length."""
 
-_SAFETY = 2.5  # standard errors at the worst point that are to stay below the target
+_SAFETY = 2.0  # standard errors at the worst point that are to stay below the target
 _LARGEST_SUBSET, _LARGEST_REFERENCE = 4096, 65_536
 _SMALLEST_SUBSET = 64
 _COARSE = range(4, 14)
@@ -83,20 +83,21 @@ def plan_for_number(examples: int, grid: Grid, populations: Sequence[int | None]
     >>> plan_for_number(1024, Grid.square(1, 51), [50_000])
     Plan(subset=(1024,), reference=(50000,), coarse=7, expected=None)
     >>> plan_for_number(1024, Grid.square(1, 51), [1_281_167])
-    Plan(subset=(1024,), reference=(107560,), coarse=5, expected=None)
+    Plan(subset=(1024,), reference=(167488,), coarse=4, expected=None)
     """
     subset = tuple(examples if size is None else min(examples, size) for size in populations)
     if all(n == size for n, size in zip(subset, populations, strict=True)):
         return None
-    work = grid.size * sum(subset)
-    rest = sum((size or 0) - n for size, n in zip(populations, subset, strict=True))
-    along = 1 if grid.dim == 1 else 2
-    count = min(max(int((work / rest) ** (1 / along)) if rest > 0 else 9, 5), 9)
-    coarse = None if None in populations else coarse_grid(grid, count)
+    sizes = [size for size in populations if size is not None]
+    if len(sizes) < len(populations):
+        return Plan(subset, subset, 0)
+    work, rest = grid.size * sum(subset), sum(sizes) - sum(subset)
+    count = min(max(int((work / rest) ** (1 / grid.dim)), 4), 9)
+    coarse = coarse_grid(grid, count)
     if coarse is None:
         return Plan(subset, subset, 0)
     share = min(1.0, work / (coarse.size * rest))
-    reference = tuple(n + int(share * ((size or n) - n)) for n, size in zip(subset, populations, strict=True))
+    reference = tuple(n + int(share * (size - n)) for n, size in zip(subset, sizes, strict=True))
     return Plan(subset, reference, count)
 
 
@@ -114,7 +115,7 @@ def plan_for_error(
         variations: of the loss, for each data set.
         grid: the points.
         populations: the sizes of the data sets.
-        target: the largest error, as a share of the range; 2.5 standard errors are kept below it.
+        target: the largest error, as a share of the range; two standard errors are kept below it.
 
     Returns:
         The plan; None for the exact surface, where an estimate would cost more than half of it.
@@ -165,9 +166,21 @@ def plan_for_time(
                 break
     if best is None:
         smallest = tuple(min(size, _SMALLEST_SUBSET // 2) for size in populations)
-        expected = _error(variations, smallest, smallest, populations, 0)
+        expected = expected_error(variations, smallest, smallest, populations, 0)
         best = finest, Plan(smallest, smallest, 0, expected)
     return best
+
+
+def expected_error(
+    variations: Sequence[Variation],
+    subset: Sequence[int],
+    reference: Sequence[int],
+    populations: Sequence[int | None],
+    coarse: int,
+) -> float:
+    """Return the largest standard error to expect, over all data sets, as a share of the range; see `Variation`."""
+    each = zip(variations, subset, reference, populations, strict=True)
+    return max(variation.error(n, m, size, coarse) for variation, n, m, size in each)
 
 
 def _optimum(
@@ -188,7 +201,7 @@ def _optimum(
                 n, m = _at_least(residual, permitted + residual / size), size
         subset.append(_whole(n, min(size, _LARGEST_SUBSET)))
         reference.append(max(subset[-1], _whole(m, min(size, _LARGEST_REFERENCE)) if coarse is not None else 0))
-    expected = _error(variations, subset, reference, populations, count)
+    expected = expected_error(variations, subset, reference, populations, count)
     return Plan(tuple(subset), tuple(reference), count, expected)
 
 
@@ -213,7 +226,7 @@ def _affordable(
             n = _whole(scale * math.sqrt(residual / points), size)
             subset.append(n)
             reference.append(max(n, min(size, int(scale * math.sqrt(rest / nodes)))) if nodes else n)
-        expected = _error(variations, subset, reference, populations, count)
+        expected = expected_error(variations, subset, reference, populations, count)
         return Plan(tuple(subset), tuple(reference), count, expected)
 
     def fits(scale: float) -> bool:
@@ -255,18 +268,6 @@ def _thinned(axis: tuple[float, float, int], factor: float) -> tuple[float, floa
     start, stop, count = axis
     fewer = min(count, max(_SMALLEST_RESOLUTION, int(count * factor)))
     return start, stop, fewer if fewer == count or (count - fewer) % 2 == 0 else fewer - 1
-
-
-def _error(
-    variations: Sequence[Variation],
-    subset: Sequence[int],
-    reference: Sequence[int],
-    populations: Sequence[int],
-    count: int,
-) -> float:
-    return max(
-        v.error(n, m, size, count) for v, n, m, size in zip(variations, subset, reference, populations, strict=True)
-    )
 
 
 def _expected(plan: Plan) -> float:

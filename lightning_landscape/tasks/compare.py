@@ -64,7 +64,7 @@ def compare(cfg: DictConfig) -> list[Path]:
     check_writable(folder)
     cfg.output_dir = str(folder)  # a process of its own does not know Hydra's
     names = [str(name) for name in cfg.runs]
-    found = dict(zip(names, _landscapes([_of_run(cfg, name) for name in names], cfg), strict=True))
+    found = dict(zip(names, _landscapes([of_run(cfg, name) for name in names], cfg), strict=True))
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return []
     written = [path for made in found.values() for path in (*made.records.values(), made.curve)]
@@ -142,7 +142,8 @@ def _landscape_of_text(text: str) -> Landscape:
     return landscape(cfg)
 
 
-def _of_run(cfg: DictConfig, name: str) -> DictConfig:
+def of_run(cfg: DictConfig, name: str) -> DictConfig:
+    """Return the configuration of one of the runs: the job's, with what sets the run apart."""
     merged = OmegaConf.merge(cfg, cfg.runs[name])
     assert isinstance(merged, DictConfig)
     merged.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
