@@ -21,11 +21,14 @@ import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
+from hydra import compose, initialize_config_module
 from torch import Tensor, nn
 
 from lightning_landscape import Grid, Plane, weights_of
 from lightning_landscape.geometry.weights import Weights, place
 from lightning_landscape.models import ResNet
+from lightning_landscape.sampling.coarse_grid import nodes_of
+from lightning_landscape.tasks.build import build_run
 
 CACHE = Path(os.environ.get("LANDSCAPE_DATA", Path.home() / ".cache/lightning_landscape/data")).parent
 DATA, LOSSES = CACHE / "data", CACHE / "example_losses"
@@ -34,6 +37,9 @@ MEAN, STD = torch.tensor([125.3, 123.0, 113.9]), torch.tensor([63.0, 62.1, 66.7]
 POPULATION = 1024  # CIFAR-10 images, standing for the whole data set
 RESNET_GRID = Grid.square(1.0, 25)
 MNIST_GRID = Grid.square(1.0, 51)
+DIGITS_GRID = Grid.square(1.0, 25)
+DIGITS = {"digits_plain": (False, 1), "digits_shortcuts": (True, 1), "digits_shortcuts_2": (True, 2)}
+NAMES = ["resnet56", "resnet56_noshort", "small_dense_margin", "cnn_nll", *DIGITS]
 
 At = Callable[[float, float], tuple[Tensor, Tensor]]
 """Coordinates to the loss of every example and whether it is classified correctly."""
@@ -101,7 +107,7 @@ def resnet(name: str, shared: Path) -> tuple[Losses, Grid, At, np.ndarray]:
             return F.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels
 
     numbers = np.arange(RESNET_GRID.size).reshape(RESNET_GRID.shape)
-    coarse = [numbers[::step, ::step].ravel() for step in (6, 4, 3, 2)]
+    coarse = [numbers[np.ix_(nodes, nodes)].ravel() for nodes in (nodes_of(25, 8), range(0, 25, 4), range(0, 25, 3))]
     others = np.random.default_rng(1).permutation(RESNET_GRID.size)
     order = np.array(list(dict.fromkeys(np.concatenate([*coarse, others]).tolist())))
     return Losses(name, RESNET_GRID, labels.numpy()), RESNET_GRID, at, order
@@ -157,17 +163,52 @@ def _convolutional(windows: Tensor, w: Weights) -> Tensor:
     return F.linear(hidden.flatten(1).relu_(), w["fc1.weight"], w["fc1.bias"])
 
 
+def digits(name: str) -> tuple[Losses, Grid, At, np.ndarray]:
+    """A network as the main job trains it, on scikit-learn's digits, in random filter-normalised directions."""
+    shortcuts, seed = DIGITS[name]
+    with initialize_config_module("conf", version_base="1.3"):
+        overrides = [f"model.shortcuts={shortcuts}".lower(), f"seed={seed}", f"output_dir={LOSSES / name}"]
+        quiet = ["callbacks=none", "logger=none", "trainer.enable_progress_bar=false", "+trainer.logger=false"]
+        cfg = compose("config", [*overrides, *quiet, "+trainer.enable_checkpointing=false"])
+    weights = LOSSES / name / "weights.pt"
+    cfg.weights = str(weights) if weights.exists() else None
+    run = build_run(cfg)
+    if not weights.exists():
+        run.trainer.fit(run.module, datamodule=run.data)
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(run.module.state_dict(), weights)
+    run.data.prepare_data()
+    batches = list(run.data.evaluation_dataloader("train"))
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    module = run.module.eval()
+    plane = Plane.random(weights_of(module), seed=0)
+
+    def at(a: float, b: float) -> tuple[Tensor, Tensor]:
+        place(module, plane.at(a, b))
+        with torch.inference_mode():
+            logits = module(images)
+            return F.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels
+
+    return Losses(name, DIGITS_GRID, labels.numpy()), DIGITS_GRID, at, np.arange(DIGITS_GRID.size)
+
+
+def prepared(name: str, shared: Path) -> tuple[Losses, Grid, At, np.ndarray]:
+    if name in DIGITS:
+        return digits(name)
+    return resnet(name, shared) if name.startswith("resnet") else published(name, shared)
+
+
 def main() -> None:
     """Fill the files of the networks that are named, a point of each in turn, for as long as there is time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=["resnet56", "resnet56_noshort", "small_dense_margin", "cnn_nll"])
+    parser.add_argument("names", nargs="+", choices=NAMES)
     parser.add_argument("--shared", type=Path, required=True, help="the folder with published networks and surfaces")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     args = parser.parse_args()
     started = time.perf_counter()
     jobs = []
     for name in args.names:
-        losses, grid, at, order = (resnet if name.startswith("resnet") else published)(name, args.shared)
+        losses, grid, at, order = prepared(name, args.shared)
         jobs.append(losses.fill(grid, at, order))
     done = 0
     while jobs and time.perf_counter() - started < 60 * args.minutes:

@@ -19,7 +19,8 @@ from lightning_landscape.sampling.grid import Grid
 from lightning_landscape.sampling.plan import SUBSET_BATCHES
 from lightning_landscape.sampling.variation import Variation, variation_of
 
-POINTS, EXAMPLES = 13, 256
+POINTS, EXAMPLES = 15, 256
+_BATCHES = 16
 """Points along each axis and examples of a pilot that may take its time."""
 
 _SMALLER = ((POINTS, EXAMPLES), (9, EXAMPLES), (9, 128), (7, 128), (7, 64))
@@ -93,7 +94,7 @@ def run_pilot(bench: Workbench, grid: Grid, seconds: float | None = None) -> Pil
 
 def _samples(bench: Workbench, examples: int, populations: Sequence[int]) -> dict[str, Sample]:
     counts = [min(examples, size) for size in populations]
-    return bench.samples(counts, balanced=True, batches=SUBSET_BATCHES)
+    return bench.samples(counts, balanced=True, batches=_BATCHES)
 
 
 def _within(seconds: float | None, grid: Grid, each: float, ranks: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from lightning_landscape.figures.animation import animate
 from lightning_landscape.figures.comparison import plot_comparison
 from lightning_landscape.figures.contours import plot_contours
 from lightning_landscape.figures.curves import plot_curves
+from lightning_landscape.figures.errors import plot_errors
 from lightning_landscape.figures.interactive import interactive_surface, write_html
 from lightning_landscape.figures.report import Report, RunSummary, write_report
 from lightning_landscape.figures.surface3d import plot_surface
@@ -18,6 +19,7 @@ __all__ = [
     "plot_comparison",
     "plot_contours",
     "plot_curves",
+    "plot_errors",
     "plot_surface",
     "plot_trajectory",
     "write_html",

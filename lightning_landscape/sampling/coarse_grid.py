@@ -23,7 +23,7 @@ class CoarseGrid:
         axes: coordinates of the whole grid along each of its array axes, (y, x), or (x,) for a line.
         nodes: for each of them the positions of the coarse coordinates, ascending.
 
-    >>> coarse = CoarseGrid.even(Grid(x=(0, 1, 5)), 3)
+    >>> coarse = CoarseGrid.of(Grid(x=(0, 1, 5)), 3)
     >>> coarse.nodes[0].tolist(), coarse.interpolate([0, 1, 4], degree=1).tolist()
     ([0, 2, 4], [0.0, 0.5, 1.0, 2.5, 4.0])
     """
@@ -32,10 +32,10 @@ class CoarseGrid:
     nodes: tuple[npt.NDArray[np.int64], ...]
 
     @classmethod
-    def even(cls, grid: Grid, count: int) -> CoarseGrid:
-        """Spread `count` coordinates along each axis as evenly as the grid allows; all, where an axis has no more."""
+    def of(cls, grid: Grid, count: int) -> CoarseGrid:
+        """Choose `count` coordinates along each axis (`nodes_of`); all, where an axis has no more."""
         axes = axes_of(grid)
-        return cls(axes, tuple(even_nodes(len(axis), count) for axis in axes))
+        return cls(axes, tuple(nodes_of(len(axis), count) for axis in axes))
 
     @property
     def grid_shape(self) -> tuple[int, ...]:
@@ -136,13 +136,22 @@ def axes_of(grid: Grid) -> tuple[Array, ...]:
     return (grid.x_axis,) if grid.y_axis is None else (grid.y_axis, grid.x_axis)
 
 
-def even_nodes(length: int, count: int) -> npt.NDArray[np.int64]:
-    """Positions of `count` nodes from 0 to ``length - 1``, as even as whole numbers allow.
+def nodes_of(length: int, count: int) -> npt.NDArray[np.int64]:
+    """Positions of `count` nodes from 0 to ``length - 1``, somewhat closer together towards the ends.
 
-    >>> even_nodes(51, 6).tolist(), even_nodes(3, 7).tolist(), even_nodes(1, 7).tolist()
-    ([0, 10, 20, 30, 40, 50], [0, 1, 2], [0])
+    A spline errs most beside its ends. Of nodes that lie between even ones and Chebyshev's, those 0.4 of the way gave
+    the smallest largest error on the networks of docs/scaling.md, with a variance half that of even ones.
+
+    >>> nodes_of(51, 7).tolist(), nodes_of(3, 7).tolist(), nodes_of(1, 7).tolist()
+    ([0, 6, 15, 25, 35, 44, 50], [0, 1, 2], [0])
     """
-    return np.unique(np.round(np.linspace(0, length - 1, min(count, length))).astype(np.int64))
+    count = min(count, length)
+    if count < 2:
+        return np.zeros(1, dtype=np.int64)
+    even = np.linspace(0, 1, count)
+    chebyshev = (1 - np.cos(np.pi * even)) / 2
+    half = np.round((length - 1) * (0.6 * even + 0.4 * chebyshev))[: (count + 1) // 2].astype(np.int64)
+    return np.unique(np.concatenate([half, length - 1 - half]))
 
 
 def _cardinal(axis: Array, nodes: Array, degree: int) -> Array:

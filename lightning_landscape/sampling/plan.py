@@ -14,7 +14,7 @@ from lightning_landscape.sampling.variation import Variation
 TARGET = 0.005
 """The largest error that "auto" aims at, as a share of the surface's range."""
 
-SUBSET_BATCHES = 16
+SUBSET_BATCHES = 8
 """Batches that a subset is cut into: the spread between them tells its error."""
 
 UNSIZED = 1024
@@ -66,7 +66,7 @@ def coarse_grid(grid: Grid, count: int) -> CoarseGrid | None:
     """Return a coarse grid of at most `count` points along each axis; None where the grid has no room for four."""
     lengths = [length for length in grid.shape if length > 1]
     count = min(count, (min(lengths, default=1) + 1) // 2)
-    return CoarseGrid.even(grid, count) if count >= _COARSE[0] else None
+    return CoarseGrid.of(grid, count) if count >= _COARSE[0] else None
 
 
 def plan_for_number(examples: int, grid: Grid, populations: Sequence[int | None]) -> Plan | None:

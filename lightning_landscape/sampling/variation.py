@@ -84,7 +84,7 @@ def variation_of(batches: npt.ArrayLike, sizes: tuple[int, ...], grid: Grid) -> 
         return Variation(math.nan, dict.fromkeys(_COARSE, math.nan), math.nan)
     residual = {}
     for count in _COARSE:
-        coarse = CoarseGrid.even(grid, count)
+        coarse = CoarseGrid.of(grid, count)
         left = values - coarse.interpolate(coarse.take(values))
         residual[count] = _worst(spread(left, sizes)) * examples
     return Variation(

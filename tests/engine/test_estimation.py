@@ -200,7 +200,7 @@ def test_auto_reaches_its_aim() -> None:
 
 def test_auto_is_resumed_with_the_plan_it_was_begun_with(tmp_path: Path) -> None:
     module, grid = Logistic(), Grid.square(1.0, 15)
-    step = interrupted_after(13 * 13 * 16 + 900, RuntimeError)
+    step = interrupted_after(15 * 15 * 16 + 900, RuntimeError)
 
     def logistic(module: Any, batch: Any) -> Tensor:
         step(module, (batch[0][:1], batch[1][:1]))
@@ -216,7 +216,7 @@ def test_auto_is_resumed_with_the_plan_it_was_begun_with(tmp_path: Path) -> None
     assert {key: surface.attrs[key] for key in begun if key.startswith("plan_")} == {
         key: value for key, value in begun.items() if key.startswith("plan_")
     }
-    pilot = 13 * 13 * 16
+    pilot = 15 * 15 * 16
     assert step.calls - before < grid.size * 17 + pilot  # type: ignore[attr-defined]
 
 
