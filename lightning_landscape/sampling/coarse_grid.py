@@ -150,8 +150,9 @@ def nodes_of(length: int, count: int) -> npt.NDArray[np.int64]:
         return np.zeros(1, dtype=np.int64)
     even = np.linspace(0, 1, count)
     chebyshev = (1 - np.cos(np.pi * even)) / 2
-    half = np.round((length - 1) * (0.6 * even + 0.4 * chebyshev))[: (count + 1) // 2].astype(np.int64)
-    return np.unique(np.concatenate([half, length - 1 - half]))
+    half = np.round((length - 1) * (0.6 * even + 0.4 * chebyshev))[: count // 2].astype(np.int64)
+    middle = [(length - 1) // 2] if count % 2 else []
+    return np.unique(np.concatenate([half, middle, length - 1 - half])).astype(np.int64)
 
 
 def _cardinal(axis: Array, nodes: Array, degree: int) -> Array:

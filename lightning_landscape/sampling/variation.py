@@ -65,6 +65,8 @@ class Variation:
         variance = self.level * max(0.0, unseen)
         if coarse:
             variance += self.residual_at(coarse) * (1 / subset - 1 / reference)
+        if math.isnan(variance):
+            return math.nan
         return math.sqrt(variance) / self.range if self.range > 0 else (math.inf if variance > 0 else 0.0)
 
 

@@ -23,7 +23,8 @@ def test_nodes_are_distinct_symmetric_and_hold_the_ends(length: int, count: int)
     assert len(nodes) == min(length, count)
     assert nodes[0] == 0
     assert nodes[-1] == length - 1
-    assert (nodes + nodes[::-1] == length - 1).all()
+    if count % 2 == 0 or length % 2:
+        assert (nodes + nodes[::-1] == length - 1).all()
 
 
 def test_an_odd_number_of_nodes_holds_the_middle() -> None:
