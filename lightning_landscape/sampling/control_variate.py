@@ -88,7 +88,8 @@ def estimate(
     examples for its variance (Wolter, Introduction to Variance Estimation, 2007, chapter 2).
     """
     mean, parts, known = (np.asarray(values, dtype=np.float64) for values in (subset, batches, reference))
-    difference = known - coarse.take(mean)
+    with np.errstate(invalid="ignore"):
+        difference = known - coarse.take(mean)
     if not np.isfinite(difference).all():
         return subset_alone(mean, parts, sizes)
     values = mean + coarse.interpolate(difference)
