@@ -28,7 +28,7 @@ from lightning_landscape import Grid, Plane, weights_of
 from lightning_landscape.geometry.weights import Weights, place
 from lightning_landscape.models import ResNet
 from lightning_landscape.sampling.coarse_grid import nodes_of
-from lightning_landscape.tasks.build import build_run
+from lightning_landscape.tasks.build import Run, build_run
 
 CACHE = Path(os.environ.get("LANDSCAPE_DATA", Path.home() / ".cache/lightning_landscape/data")).parent
 DATA, LOSSES = CACHE / "data", CACHE / "example_losses"
@@ -91,11 +91,16 @@ def mnist() -> tuple[Tensor, Tensor]:
     return ((images.float() / 255 - 0.5) / 0.5).unsqueeze(1), labels
 
 
-def resnet(name: str, shared: Path) -> tuple[Losses, Grid, At, np.ndarray]:
-    """The paper's ResNet-56 in random filter-normalised directions; the points of the coarse grids come first."""
+def paper_network(name: str, shared: Path) -> tuple[ResNet, Plane]:
+    """The paper's ResNet-56, and its random filter-normalised directions."""
     network = ResNet(56, shortcuts=name == "resnet56")
     network.load_state_dict(torch.load(shared / "nets" / f"{name}.pt", weights_only=True))
-    plane = Plane.random(weights_of(network), seed=0)
+    return network, Plane.random(weights_of(network), seed=0)
+
+
+def resnet(name: str, shared: Path) -> tuple[Losses, Grid, At, np.ndarray]:
+    """The paper's ResNet-56; the points of the coarse grids come first."""
+    network, plane = paper_network(name, shared)
     network.eval().to(memory_format=torch.channels_last)
     images, labels = cifar(POPULATION)
     batches = [part.contiguous(memory_format=torch.channels_last) for part in images.split(128)]
@@ -107,28 +112,33 @@ def resnet(name: str, shared: Path) -> tuple[Losses, Grid, At, np.ndarray]:
             return F.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels
 
     numbers = np.arange(RESNET_GRID.size).reshape(RESNET_GRID.shape)
-    coarse = [numbers[np.ix_(nodes, nodes)].ravel() for nodes in (nodes_of(25, 8), range(0, 25, 4), range(0, 25, 3))]
+    lattices = [*(nodes_of(25, count) for count in (8, 7, 9)), range(0, 25, 4), range(0, 25, 3)]
+    coarse = [numbers[np.ix_(nodes, nodes)].ravel() for nodes in lattices]
     others = np.random.default_rng(1).permutation(RESNET_GRID.size)
     order = np.array(list(dict.fromkeys(np.concatenate([*coarse, others]).tolist())))
     return Losses(name, RESNET_GRID, labels.numpy()), RESNET_GRID, at, order
 
 
-def published(name: str, shared: Path) -> tuple[Losses, Grid, At, np.ndarray]:
-    """A published surface's network in its own directions. What comes before its first ReLU is linear in the plane."""
-    tensors = torch.load(shared / "surfaces" / name / "weights.pt", weights_only=True)
-    origin = Weights(tensors)
+def published_plane(name: str, shared: Path) -> Plane:
+    """The plane of a published surface."""
+    origin = Weights(torch.load(shared / "surfaces" / name / "weights.pt", weights_only=True))
     directions = []
     with h5py.File(shared / "surfaces" / name / "directions.h5") as file:
         for group in (file["xdirection"], file["ydirection"]):
             values = [torch.from_numpy(group[str(position)][()]) for position in range(len(group))]
             directions.append(Weights(zip(origin, values, strict=True)))
-    plane = Plane(origin, *directions)
+    return Plane(origin, *directions)
+
+
+def published(name: str, shared: Path) -> tuple[Losses, Grid, At, np.ndarray]:
+    """A published surface's network. What comes before its first ReLU is linear in the plane's coordinates."""
+    plane = published_plane(name, shared)
     images, labels = mnist()
     dense = name == "small_dense_margin"
     forward = _dense if dense else _convolutional
     weights = [
         (w["fc1.weight" if dense else "conv1.weight"], w["fc1.bias" if dense else "conv1.bias"])
-        for w in (origin, *directions)
+        for w in (plane.origin, *plane.directions)
     ]
     first = _first_dense if dense else _first_convolutional
     parts = [[first(x, weight, bias) for weight, bias in weights] for x in images.split(500)]
@@ -163,8 +173,8 @@ def _convolutional(windows: Tensor, w: Weights) -> Tensor:
     return F.linear(hidden.flatten(1).relu_(), w["fc1.weight"], w["fc1.bias"])
 
 
-def digits(name: str) -> tuple[Losses, Grid, At, np.ndarray]:
-    """A network as the main job trains it, on scikit-learn's digits, in random filter-normalised directions."""
+def main_job(name: str) -> Run:
+    """A network as the main job trains it, on scikit-learn's digits; trained here if it is not there yet."""
     shortcuts, seed = DIGITS[name]
     with initialize_config_module("conf", version_base="1.3"):
         overrides = [f"model.shortcuts={shortcuts}".lower(), f"seed={seed}", f"output_dir={LOSSES / name}"]
@@ -178,6 +188,12 @@ def digits(name: str) -> tuple[Losses, Grid, At, np.ndarray]:
         weights.parent.mkdir(parents=True, exist_ok=True)
         torch.save(run.module.state_dict(), weights)
     run.data.prepare_data()
+    return run
+
+
+def digits(name: str) -> tuple[Losses, Grid, At, np.ndarray]:
+    """A network of the main job in random filter-normalised directions."""
+    run = main_job(name)
     batches = list(run.data.evaluation_dataloader("train"))
     images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     module = run.module.eval()
