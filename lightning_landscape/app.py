@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hydra
 from hydra.errors import InstantiationException
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from lightning_landscape.errors import LandscapeError
@@ -41,8 +42,19 @@ def _run(cfg: DictConfig) -> None:
         print(f"\nDone in {time.perf_counter() - started:.0f} s. Written:", *written, sep="\n  ")
 
 
+def _on_this_rank(arguments: list[str]) -> list[str]:
+    """Return the arguments for this process, of which torchrun or SLURM has started one for each rank.
+
+    Hydra would give every rank a folder and a log of its own, named by the second in which it came to that.
+    """
+    if not rank_zero_only.rank or any(argument.startswith("hydra.run.dir=") for argument in arguments):  # type: ignore[attr-defined]
+        return arguments
+    return [*arguments, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
+
+
 def main() -> None:
     """Run the command; a mistake in its use ends it with one sentence and exit status 1."""
+    sys.argv[1:] = _on_this_rank(sys.argv[1:])
     _run()
 
 

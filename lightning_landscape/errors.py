@@ -23,3 +23,11 @@ class RecordMismatchError(RecordError):
 
 class UnsupportedStrategyError(LandscapeError, RuntimeError):
     """The Trainer's strategy or precision places weights in a way that cannot be evaluated faithfully."""
+
+
+class QuantizationError(LandscapeError, ValueError):
+    """A grid of weights, or what is to be put on one, is out of range."""
+
+
+class PredictionError(LandscapeError, RuntimeError):
+    """A look-ahead or a training step was asked for at a moment at which it has no meaning."""

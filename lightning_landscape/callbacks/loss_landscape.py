@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,15 +14,17 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
 from lightning_landscape.callbacks.loggers import publish
-from lightning_landscape.callbacks.output import output_folder, unused
+from lightning_landscape.callbacks.output import output_folder, reported, unused
 from lightning_landscape.callbacks.slices import principal_slice, random_slice
 from lightning_landscape.callbacks.trajectory_recorder import TrajectoryRecorder
 from lightning_landscape.engine._compat import last_checkpoint
+from lightning_landscape.engine.acceleration.choice import Shortcuts, require_known
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.choice import Examples, check_examples
 from lightning_landscape.engine.objective import OwnStep, Step, objective_of
-from lightning_landscape.engine.parameters import require_fit
 from lightning_landscape.engine.ranks import Ranks
+from lightning_landscape.engine.sharded import ShardedSlice, require_slice_fits
+from lightning_landscape.engine.shards import shards_of
 from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.engine.surface import compute_surface
 from lightning_landscape.errors import GeometryError, LandscapeError, ObjectiveError, RecordMismatchError
@@ -29,6 +32,7 @@ from lightning_landscape.figures import animate, plot_contours, plot_curves, plo
 from lightning_landscape.geometry.directions import Normalize
 from lightning_landscape.geometry.path import Path as TrajectoryPath
 from lightning_landscape.geometry.slices import Line, Plane
+from lightning_landscape.quantization.binary_connect import require_roundings, rounded
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.sampling.cost import seconds_of
 from lightning_landscape.sampling.grid import Grid
@@ -47,7 +51,7 @@ class LossLandscape(Callback):
     ends with the same bits as training without it. The record (HDF5), the figures (PNG) and, at the end, an interactive
     page (HTML) and an animation over the epochs (GIF) lie in ``<log_dir>/landscape/``; the figures go to every logger.
 
-    Under DDP the points are shared among the ranks.
+    Under DDP the points are shared among the ranks; under FSDP and ModelParallel (FSDP2) the examples are.
 
     Args:
         plane: "random" (filter-normalised random directions, as in the paper); "pca" (the principal directions of the
@@ -72,7 +76,10 @@ class LossLandscape(Callback):
         seed: of the directions and the choice of examples.
         normalize: "filter", "layer", "weight" or None, for random directions.
         batch_norm: "keep" the running statistics of the trained network, or "recalibrate" them at each point.
+        weights: "real" for the module's own weights, which layers of `binary_connect` round at every point, so that the
+            surface has steps; "rounded" for the smooth surface around the rounded weights, which nothing rounds then.
         dirpath: another folder than ``<log_dir>/landscape``.
+        shortcuts: "auto", or the names of faster ways to the same values; see `compute_surface`.
 
     Raises:
         LandscapeError: for an option out of its range.
@@ -99,8 +106,11 @@ class LossLandscape(Callback):
         seed: int = 0,
         normalize: Normalize | None = "filter",
         batch_norm: Literal["keep", "recalibrate"] = "keep",
+        weights: Literal["real", "rounded"] = "real",
         dirpath: str | Path | None = None,
+        shortcuts: Shortcuts = "auto",
     ) -> None:
+        require_known(shortcuts)
         if isinstance(plane, str) and plane not in {"random", "pca"}:
             raise LandscapeError(f"plane={plane!r} is unknown: choose 'random' or 'pca', or give a Plane or Line")
         fewest = 2 if plane == "pca" else 1  # the axes of "pca" cover a path, which is longer than a point
@@ -117,11 +127,17 @@ class LossLandscape(Callback):
             ("data", data, _STEPS),
             ("normalize", normalize, get_args(Normalize)),
             ("batch_norm", batch_norm, ("keep", "recalibrate")),
+            ("weights", weights, ("real", "rounded")),
         ):
             if value is not None and not isinstance(value, DataLoader) and value not in known:
                 raise LandscapeError(f"{option}={value!r} is unknown: choose one of {', '.join(known)}")
         if every_n_epochs is not None and every_n_epochs < 1:
             raise LandscapeError(f"every_n_epochs={every_n_epochs}: give a number of at least 1, or None")
+        if weights == "rounded" and plane == "pca":
+            raise LandscapeError(
+                "weights='rounded' with plane='pca': the recorded trajectory is that of the real-valued weights; "
+                "choose plane='random', or weights='real'"
+            )
         if dimensions not in {1, 2}:
             raise LandscapeError(f"dimensions={dimensions}: a curve has 1 and a surface 2")
         self.plane = plane
@@ -130,7 +146,7 @@ class LossLandscape(Callback):
         self.every_n_epochs = every_n_epochs
         self.at_checkpoints = at_checkpoints
         self.step = step
-        self.name = name or (plane if isinstance(plane, str) else plane.kind)
+        self.name = name or (plane if isinstance(plane, str) else plane.kind) + "-rounded" * (weights == "rounded")
         self.dimensions = dimensions if isinstance(plane, str) else plane.dim
         self.data = data
         self.examples: Examples = examples
@@ -138,7 +154,9 @@ class LossLandscape(Callback):
         self.seed = seed
         self.normalize = normalize
         self.batch_norm: BatchNormMode = batch_norm
+        self.weights = weights
         self.dirpath = dirpath
+        self.shortcuts = shortcuts
         self.surfaces: list[Path] = []
         self._checkpoint = (0, "")
         self._folder: Path | None = None
@@ -147,10 +165,12 @@ class LossLandscape(Callback):
         """Refuse early what could not be computed later, and give every surface of the run a name of its own."""
         if stage not in {"fit", "validate"}:
             return
-        require_supported(trainer, "LossLandscape")
+        require_supported(trainer, "LossLandscape", sharded=True)
         objective_of(pl_module, self.step or (_STEPS[self.data] if isinstance(self.data, str) else None))
         if self.plane == "pca":
             self._recorder(trainer)
+        if self.weights == "rounded":
+            require_roundings(pl_module)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         others = [callback for callback in callbacks if isinstance(callback, LossLandscape)]
         earlier = {other.name for other in others[: others.index(self)]}
@@ -168,7 +188,7 @@ class LossLandscape(Callback):
         if trainer.val_dataloaders is not None or not trainer.enable_validation:
             self._data(trainer, pl_module)
         if not isinstance(self.plane, str):
-            require_fit(pl_module, self.plane)
+            require_slice_fits(pl_module, self.plane, shards_of(pl_module, trainer))
         self._folder = output_folder(trainer, self.dirpath)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -191,7 +211,7 @@ class LossLandscape(Callback):
         """Compute the surface of the trained weights, and the animation of all surfaces of the run."""
         self._compute(trainer, pl_module, epoch=trainer.current_epoch, final=True)
         if trainer.is_global_zero and len(self.surfaces) > 1 and self.dimensions == 2:
-            with _reported("the animation", self.surfaces[-1]):
+            with reported("the animation", self.surfaces[-1]):
                 animate([Surface.load(path) for path in self.surfaces], self.surfaces[-1].with_name(f"{self.name}.gif"))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -221,6 +241,19 @@ class LossLandscape(Callback):
         """Compute one surface, on every rank, then draw and log it, on rank zero."""
         if self._folder is None:
             return
+        with rounded(pl_module) if self.weights == "rounded" else nullcontext():
+            self._compute_here(trainer, pl_module, self._folder, epoch=epoch, final=final, moment=moment)
+
+    def _compute_here(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        folder: Path,
+        *,
+        epoch: int | None,
+        final: bool,
+        moment: str | None,
+    ) -> None:
         ranks = Ranks(trainer.strategy.root_device)
         loader, step = self._data(trainer, pl_module)
         try:
@@ -231,11 +264,12 @@ class LossLandscape(Callback):
             return
         slice_, path = found
         moment = moment or f"step={trainer.global_step:06d}"
-        record = ranks.broadcast(self._folder / f"{self.name}-{moment}.h5")
+        record = ranks.broadcast(folder / f"{self.name}-{moment}.h5")
         if record in self.surfaces and not final:
             return
         attrs: dict[str, Any] = {"global_step": trainer.global_step, "name": self.name}
         attrs.update({"epoch": epoch} if epoch is not None else {"checkpoint": moment})
+        attrs.update({"weights": "rounded"} if self.weights == "rounded" else {})
 
         def compute(target: Path) -> Surface:
             return compute_surface(
@@ -252,6 +286,7 @@ class LossLandscape(Callback):
                 trajectory=path,
                 attrs=attrs,
                 trainer=trainer,
+                shortcuts=self.shortcuts,
             )
 
         try:
@@ -290,10 +325,12 @@ class LossLandscape(Callback):
 
     def _slice(
         self, trainer: Trainer, pl_module: LightningModule, ranks: Ranks, epoch: int | None
-    ) -> tuple[Line | Plane, TrajectoryPath | None]:
+    ) -> tuple[Line | Plane | ShardedSlice, TrajectoryPath | None]:
         if not isinstance(self.plane, str):
             return self.plane, None
         if self.plane == "random":
+            if (shards := shards_of(pl_module, trainer)) is not None:
+                return ShardedSlice.random(shards, self.dimensions, self.seed, self.normalize), None
             return random_slice(pl_module, self.dimensions, self.seed, self.normalize), None
         recorder = self._recorder(trainer)
         recorder.record(trainer, pl_module, trainer.current_epoch if epoch is None else epoch)
@@ -309,16 +346,16 @@ class LossLandscape(Callback):
     def _recorder(self, trainer: Trainer) -> TrajectoryRecorder:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         for callback in callbacks:
-            if isinstance(callback, TrajectoryRecorder):
+            if isinstance(callback, TrajectoryRecorder) and callback.projection is None:
                 return callback
         raise LandscapeError(
             "LossLandscape(plane='pca') draws the trajectory that a TrajectoryRecorder records, and the trainer has "
-            "none: Trainer(callbacks=[TrajectoryRecorder(), LossLandscape('pca')])"
+            "none (sketches hold no weights): Trainer(callbacks=[TrajectoryRecorder(), LossLandscape('pca')])"
         )
 
     def _publish(self, trainer: Trainer, surface: Surface, record: Path, *, final: bool) -> None:
         """Draw the surface beside its record and send the figures to the loggers; a failure warns and stops nothing."""
-        with _reported("the figures", record):
+        with reported("the figures", record):
             figures = self._figures(surface)
             for kind, figure in figures.items():
                 figure.savefig(record.with_name(f"{record.stem}-{kind}.png"), dpi=150)
@@ -343,21 +380,3 @@ def _can_evaluate(pl_module: LightningModule, step: OwnStep) -> bool:
     except ObjectiveError:
         return False
     return True
-
-
-class _reported:
-    """Turn a failure to draw into a warning: the numbers are on disk, and training matters more than a picture."""
-
-    def __init__(self, what: str, record: Path) -> None:
-        self._what, self._record = what, record
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        warnings.warn(
-            f"{self._what} of {self._record} could not be made ({type(error).__name__}: {error})", stacklevel=2
-        )
-        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from lightning.pytorch import Trainer
@@ -34,3 +35,21 @@ def unused(path: Path) -> Path:
         number += 1
         candidate = path.with_stem(f"{path.stem}-{number}")
     return candidate
+
+
+class reported:
+    """Turn a failure to draw into a warning: the numbers are on disk, and training matters more than a picture."""
+
+    def __init__(self, what: str, record: Path) -> None:
+        self._what, self._record = what, record
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        warnings.warn(
+            f"{self._what} of {self._record} could not be made ({type(error).__name__}: {error})", stacklevel=2
+        )
+        return True

@@ -55,7 +55,7 @@ def choose(
     populations = bench.populations()
     if budget is None and examples == "all":
         return grid, None
-    if budget is None and examples != "auto":
+    if budget is None and isinstance(examples, int):
         return grid, plan_for_number(examples, grid, populations)
     recorded = bench.ranks.broadcast(bench.ranks.on_zero(lambda: _recorded(record)))
     if recorded is not None and (budget is not None or recorded[0] == grid):
@@ -130,8 +130,8 @@ def _recorded(record: Path | None) -> tuple[Grid, Plan | None] | None:
         return Grid(*axes), None
     if "plan_subset" not in attrs:
         return None
-    counts = (tuple(attrs[f"plan_{name}"]) for name in ("subset", "reference"))
-    return Grid(*axes), Plan(*counts, attrs["plan_coarse"], attrs.get("plan_expected"))
+    subset, reference = (tuple(int(n) for n in attrs[f"plan_{name}"]) for name in ("subset", "reference"))
+    return Grid(*axes), Plan(subset, reference, int(attrs["plan_coarse"]), attrs.get("plan_expected"))
 
 
 def _percent(share: float) -> str:

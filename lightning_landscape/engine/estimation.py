@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lightning_landscape.engine.acceleration.accelerated import AcceleratedParameters
 from lightning_landscape.engine.evaluator import Evaluator
+from lightning_landscape.engine.parameters import Parameters
 from lightning_landscape.engine.points import Results
 from lightning_landscape.engine.sample import Sample
 from lightning_landscape.engine.workbench import Workbench
@@ -33,6 +35,11 @@ class BatchMeans:
         self._evaluator = evaluator
         self._batches = batches
         self.names = batch_columns(batches)
+
+    @property
+    def together(self) -> bool:
+        """Whether all ranks stand at the same point and share the examples."""
+        return self._evaluator.together
 
     def evaluate(self) -> dict[str, Estimate]:
         """Evaluate at the weights that stand in the module; batch means are NaN where a channel has not all of them."""
@@ -103,22 +110,22 @@ class Estimation:
             facts["coarse_points"] = list(reversed(self._coarse.shape))
         return facts
 
-    def compute(self, names: list[str], file: SurfaceFile | None) -> Results:
+    def compute(
+        self, names: list[str], placed: Parameters | AcceleratedParameters, file: SurfaceFile | None
+    ) -> Results:
         """Evaluate what is missing of both passes, and estimate every channel; collective over the ranks."""
         known = Results.empty(self._grid, names)
         if self._coarse is not None:
             rows = file.rows(_REFERENCE) if file is not None else None
             known = self._resumed(names, rows, with_errors=True)
             known.done |= ~self._coarse.mask.ravel()
-            with self._bench.evaluator(self.reference) as evaluator:
-                evaluator.names = names
-                self._bench.evaluate_missing(evaluator, self._grid, known, rows, "Coarse grid")
+            with self._bench.evaluator(self.reference, names) as evaluator:
+                self._bench.evaluate_missing(evaluator, placed, self._grid, known, rows, "Coarse grid")
         rows = file.rows(_SUBSET) if file is not None else None
         batches = self._batches(names)
         subset = self._resumed(batch_columns(batches), rows, with_errors=False)
-        with self._bench.evaluator(self.subset) as evaluator:
-            evaluator.names = names
-            self._bench.evaluate_missing(BatchMeans(evaluator, batches), self._grid, subset, rows)
+        with self._bench.evaluator(self.subset, names) as evaluator:
+            self._bench.evaluate_missing(BatchMeans(evaluator, batches), placed, self._grid, subset, rows)
         return self._estimate(names, subset, known)
 
     def _batches(self, names: Sequence[str]) -> dict[str, int]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from lightning_landscape.engine.batch_norm import recalibrate
+from lightning_landscape.engine.data_split import BatchMeans, gather_means
 from lightning_landscape.engine.guard import seed_rng
 from lightning_landscape.engine.objective import BatchMean, Objective
 from lightning_landscape.engine.sample import Sample
+from lightning_landscape.engine.shards import Shards
 from lightning_landscape.engine.snapshot import Snapshot
 from lightning_landscape.errors import ObjectiveError
 from lightning_landscape.sampling.estimators import Estimate, mean_of_batches
@@ -39,6 +42,8 @@ class Evaluator:
         forward_context: the precision's context of a forward pass, entered anew for each batch, because autocast keeps
             copies of the weights that it has cast for as long as its context lasts.
         recalibrate_batch_norm: estimate BatchNorm statistics at every point, on the first sample.
+        shards: where the weights of a sharded module lie. Then all ranks stand at the same point and share the batches,
+            and every call is a collective.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Evaluator:
         seed: int,
         forward_context: Callable[[], AbstractContextManager[object]],
         recalibrate_batch_norm: bool = False,
+        shards: Shards | None = None,
     ) -> None:
         self._module = module
         self._objective = objective
@@ -57,18 +63,30 @@ class Evaluator:
         self._seed = seed
         self._forward_context = forward_context
         self._recalibrate = recalibrate_batch_norm
+        self._shards = shards
+        self._call: Callable[[Any, int], dict[str, BatchMean]] = shards.forward(objective) if shards else objective
         self._metrics = [child for child in module.modules() if isinstance(child, Metric)]
         self._collections = [child for child in module.modules() if isinstance(child, MetricCollection)]
         self._active = ExitStack()
         self.names: list[str] = []
 
     def __enter__(self) -> Evaluator:
-        self._active.enter_context(self._objective.active())
+        self._active.enter_context(self._objective.active(self._shards))
         self._rewind = Snapshot(self._module, parameters=False).restore
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._active.close()
+
+    @property
+    def together(self) -> bool:
+        """Whether all ranks stand at the same point and share the examples."""
+        return self._shards is not None
+
+    @property
+    def batches(self) -> float:
+        """The number of batches of a point, on average over the samples."""
+        return sum(map(len, self._samples.values())) / len(self._samples)
 
     def probe(self) -> list[str]:
         """Evaluate one batch of each sample, to learn the channels and to meet a faulty step before the long work.
@@ -82,13 +100,16 @@ class Evaluator:
         self.names = list(self._evaluate(batches=1))
         return self.names
 
-    def evaluate(self) -> dict[str, Estimate]:
+    def evaluate(self, batches: int | None = None) -> dict[str, Estimate]:
         """Evaluate every channel at the weights that stand in the module.
+
+        Args:
+            batches: how many batches of each sample; None for all.
 
         Returns:
             An estimate for each channel that `probe` found; NaN for one that was not given this time.
         """
-        found = self._evaluate(batches=None)
+        found = self._evaluate(batches)
         if surplus := found.keys() - set(self.names):
             warnings.warn(
                 f"channels {sorted(surplus)} are not drawn: {self._objective.name} lacked them on its first batch",
@@ -98,6 +119,14 @@ class Evaluator:
         return {name: found.get(name, missing) for name in self.names}
 
     def _evaluate(self, batches: int | None) -> dict[str, Estimate]:
+        try:
+            return self._evaluate_from_here(batches)
+        finally:
+            if self._shards is not None:
+                self._shards.reshard()
+            self._rewind()
+
+    def _evaluate_from_here(self, batches: int | None) -> dict[str, Estimate]:
         seed_rng(self._seed)
         if self._recalibrate:
             first = next(iter(self._samples.values()))
@@ -107,29 +136,50 @@ class Evaluator:
         estimates: dict[str, Estimate] = {}
         for label, sample in self._samples.items():
             self._reset_metrics()
-            means: dict[str, list[BatchMean]] = {}
+            means: BatchMeans = {}
             self._run(sample, batches, means)
-            found = {name: _combine(parts) for name, parts in means.items()}
+            if self._shards is not None:
+                means = gather_means(means, self._shards.group)
+                self._require_batches(sample)
+            found = {name: _combine(list(parts.values())) for name, parts in means.items()}
             # The object knows more than its batch values, so its result over all examples has the last word.
             found.update({name: _computed(name, metric) for name, metric in self._objective.metrics().items()})
             for name, estimate in found.items():
                 estimates.setdefault(f"{label}/{_without_stage(name)}" if label else name, estimate)
-        self._rewind()
         return estimates
 
-    def _run(self, sample: Sample, batches: int | None, means: dict[str, list[BatchMean]], smallest: int = 0) -> None:
-        for batch_idx, batch in enumerate(sample.batches(batches)):
-            if sample.sizes[batch_idx] < smallest:
+    def _run(self, sample: Sample, batches: int | None, means: BatchMeans, smallest: int = 0) -> None:
+        for (position, counts), batch in zip(sample.passes, sample.batches(batches), strict=False):
+            if sample.sizes[position] < smallest:
                 continue
+            forget = [] if counts else [Snapshot(metric).restore for metric in self._fed_metrics()]
             with self._forward_context():
-                channels = self._objective(batch, batch_idx)
-            for name, mean in channels.items():
-                means.setdefault(name, []).append(mean)
+                channels = self._call(batch, position)
+            for name, mean in channels.items() if counts else ():
+                means.setdefault(name, {})[position] = mean
+            for restore in forget:
+                restore()
+
+    def _fed_metrics(self) -> list[Metric | MetricCollection]:
+        return [*self._metrics, *self._collections, *self._objective.metrics().values()]
 
     def _reset_metrics(self) -> None:
-        metrics: list[Metric | MetricCollection] = [*self._metrics, *self._collections]
-        for metric in (*metrics, *self._objective.metrics().values()):
+        for metric in self._fed_metrics():
             metric.reset()
+
+    def _require_batches(self, sample: Sample) -> None:
+        """Refuse to let ranks agree on a metric to which some of them have nothing to say.
+
+        Raises:
+            ObjectiveError: if there are fewer batches than ranks.
+        """
+        assert self._shards is not None
+        if self._objective.metrics() and len(sample) < self._shards.world:
+            raise ObjectiveError(
+                f"{len(sample)} batches are shared among {self._shards.world} ranks, and the step logs metric objects "
+                f"({', '.join(self._objective.metrics())}), which need a batch on every rank: give a data loader with "
+                "a smaller batch_size, or more examples"
+            )
 
 
 def _combine(parts: list[BatchMean]) -> Estimate:

@@ -14,6 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import nn
 
+from lightning_landscape.engine.shards import Shards
 from lightning_landscape.engine.snapshot import Snapshot
 
 
@@ -27,11 +28,14 @@ class Guard:
     Args:
         module: the module to protect.
         trainer: the trainer whose loggers are silenced, if any.
+        shards: where the weights of a sharded module lie. Their whole copies are dropped before the state is
+            remembered and before it is put back, so that both find the shards.
     """
 
-    def __init__(self, module: nn.Module, trainer: Trainer | None = None) -> None:
+    def __init__(self, module: nn.Module, trainer: Trainer | None = None, shards: Shards | None = None) -> None:
         self._module = module
         self._trainer = trainer
+        self._shards = shards
         self._undo: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
@@ -42,7 +46,11 @@ class Guard:
             contexts.enter_context(torch.inference_mode(False))
             contexts.enter_context(torch.no_grad())
             self._undo.append(snapshot_rng())
+            if self._shards is not None:
+                self._shards.reshard()
             self._undo.append(Snapshot(self._module).restore)
+            if self._shards is not None:
+                self._undo.append(self._shards.reshard)
             if self._trainer is not None:
                 self._silence(self._trainer)
             self._module.eval()
@@ -106,4 +114,5 @@ def seed_rng(seed: int) -> None:
 
 
 def _cuda_in_use() -> bool:
-    return torch.cuda.is_available() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+    # In this order, since whether a device is available may be asked of the driver, which takes a millisecond.
+    return bool(torch.cuda.is_initialized()) and torch.cuda.is_available()  # type: ignore[no-untyped-call]

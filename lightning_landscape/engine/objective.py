@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from lightning_landscape.engine.shards import Shards
 from lightning_landscape.errors import ObjectiveError
 
 Step: TypeAlias = Callable[[Any, Any], Tensor | Mapping[str, Tensor]]
@@ -43,8 +44,8 @@ class Objective(Protocol):
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics that were logged as objects so far, by channel; each is computed once a point."""
 
-    def active(self) -> Any:
-        """Return the context in which the objective may be called."""
+    def active(self, shards: Shards | None = None) -> Any:
+        """Return the context in which the objective may be called; `shards` says which ranks share the examples."""
 
 
 def objective_of(module: nn.Module, step: Step | OwnStep | None) -> Objective:
@@ -125,7 +126,7 @@ class CallableObjective:
         return {}
 
     @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self, shards: Shards | None = None) -> Iterator[None]:  # noqa: ARG002 part of the protocol
         """Open the context of the evaluation, which for a callable is empty."""
         yield
 
@@ -135,7 +136,8 @@ class ModuleObjective:
 
     The returned loss is the channel "loss", further scalars of a returned dictionary keep their keys, and what goes
     through `self.log` or `self.log_dict` keeps its name. Nothing reaches the trainer's results. A torchmetrics object
-    that is logged is reset at every point and computed over all the examples there, on this rank alone.
+    that is logged is reset at every point and computed over all the examples there, on this rank alone unless the
+    ranks share the examples.
 
     Args:
         module: the LightningModule.
@@ -188,14 +190,16 @@ class ModuleObjective:
         return dict(self._metrics)
 
     @contextmanager
-    def active(self) -> Iterator[None]:
-        """Catch the module's logging, and keep its metrics from talking to other ranks.
+    def active(self, shards: Shards | None = None) -> Iterator[None]:
+        """Catch the module's logging, and let its metrics talk to those ranks alone that share the examples.
 
         To be entered inside a `Guard`, which takes the attributes back that are set here.
         """
         module: Any = self._module
         for child in module.modules():
-            if isinstance(child, Metric):
+            if isinstance(child, Metric) and shards is not None:
+                child.process_group = shards.group
+            elif isinstance(child, Metric):
                 # The ranks stand at different points of the plane: a metric must not mix them.
                 child.distributed_available_fn = _not_distributed
         module.log, module.log_dict = self._log, self._log_dict

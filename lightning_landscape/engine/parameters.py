@@ -1,6 +1,9 @@
-"""The parameter view of a replicated model: weights of a line or plane, put in place in the live module."""
+"""The parameter view: weights of a line or plane, put in place in the live module; here of a replicated model."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +13,16 @@ from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.geometry.weights import digest, place, weights_of
 
 _NARROW = (torch.float16, torch.bfloat16)
+
+
+class Parameters(Protocol):
+    """A module whose live weights can be set to any point of a slice; `sharded.parameters_of` chooses the kind."""
+
+    def place_origin(self) -> str:
+        """Put the whole origin in place, and return the SHA-256 of all weights and running statistics there."""
+
+    def place(self, *coordinates: float) -> None:
+        """Put the point with these coordinates in place."""
 
 
 class ReplicatedParameters:
@@ -35,18 +48,15 @@ class ReplicatedParameters:
         self._slice = slice_
         live = require_fit(module, slice_)
         statistics = weights_of(module, buffers=True).keys() - dict(module.named_parameters()).keys()
-        if move_buffers and statistics - slice_.origin.keys():
-            raise GeometryError(
-                'batch_norm="interpolate" moves the running statistics along, and the slice has none: '
-                "make its end points with weights_of(module, buffers=True)"
-            )
+        if move_buffers:
+            require_statistics(slice_.origin, statistics)
         moving = [
             name
             for name in slice_.origin
             if (move_buffers or name not in statistics) and any(bool(d[name].any()) for d in slice_.directions)
         ]
         self._live = [live[name].data for name in moving]
-        self._sums = [torch.empty_like(t, dtype=torch.float32) if t.dtype in _NARROW else t for t in self._live]
+        self._sums = [sum_of(t) for t in self._live]
         self._origin = [_like(slice_.origin[name], total) for name, total in zip(moving, self._sums, strict=True)]
         self._directions = [
             [_like(direction[name], total) for name, total in zip(moving, self._sums, strict=True)]
@@ -78,18 +88,46 @@ def require_fit(module: nn.Module, slice_: Line | Plane) -> dict[str, Tensor]:
         GeometryError: if the slice names tensors that the module has not, or of another shape.
     """
     live = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    wrong = [
-        f"{name} {tuple(tensor.shape)}"
-        for name, tensor in slice_.origin.items()
-        if name not in live or live[name].shape != tensor.shape
-    ]
+    require_shapes(type(module).__name__, slice_.origin, {name: tensor.shape for name, tensor in live.items()})
+    return live
+
+
+def require_shapes(owner: str, origin: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
+    """Refuse a slice that names tensors that a module has not, or has in another shape.
+
+    Args:
+        owner: what the module is called.
+        origin: the origin of the slice.
+        shapes: the shapes of the module's tensors.
+
+    Raises:
+        GeometryError: if it does not fit.
+    """
+    wrong = [f"{name} {tuple(t.shape)}" for name, t in origin.items() if shapes.get(name) != t.shape]
     if wrong:
         raise GeometryError(
-            f"the slice does not fit {type(module).__name__}: {len(wrong)} of its {len(slice_.origin)} tensors "
+            f"the slice does not fit {owner}: {len(wrong)} of its {len(origin)} tensors "
             f"have no counterpart of that name and shape ({', '.join(wrong[:3])}); make the slice from "
             "weights_of(module) or from a checkpoint of the same architecture"
         )
-    return live
+
+
+def require_statistics(origin: Mapping[str, Tensor], statistics: Iterable[str]) -> None:
+    """Refuse to move running statistics along a slice that has none.
+
+    Raises:
+        GeometryError: if one is missing.
+    """
+    if set(statistics) - origin.keys():
+        raise GeometryError(
+            'batch_norm="interpolate" moves the running statistics along, and the slice has none: '
+            "make its end points with weights_of(module, buffers=True)"
+        )
+
+
+def sum_of(tensor: Tensor) -> Tensor:
+    """Return where the sum for a live tensor is formed: the tensor itself, or a float32 buffer if it has 16 bits."""
+    return torch.empty_like(tensor, dtype=torch.float32) if tensor.dtype in _NARROW else tensor
 
 
 def _like(tensor: Tensor, total: Tensor) -> Tensor:

@@ -65,8 +65,7 @@ def run_pilot(bench: Workbench, grid: Grid, seconds: float | None = None) -> Pil
         names = evaluator.probe()
         large = _timed(evaluator.evaluate)
         activations = _activations(evaluator.evaluate, bench.device)
-    with bench.evaluator(samples) as evaluator:
-        evaluator.names = names
+    with bench.evaluator(samples, names) as evaluator:
         small = _timed(evaluator.evaluate)
     point = _timed(lambda: bench.parameters.place(*grid.point(0)))
     costs = bench.ranks.broadcast(_costs(point, loading / taken, samples, small, whole, large, bench))
@@ -76,12 +75,11 @@ def run_pilot(bench: Workbench, grid: Grid, seconds: float | None = None) -> Pil
     if examples != EXAMPLES:
         samples = _samples(bench, examples, populations)
     coarse = replace(grid, x=_fewer(grid.x, points), y=None if grid.y is None else _fewer(grid.y, points))
-    with bench.evaluator(samples) as evaluator:
-        evaluator.names = names
+    with bench.evaluator(samples, names) as evaluator:
         batches = {name: len(samples[sample_of(name, samples)]) for name in names}
         separate = BatchMeans(evaluator, batches)
         results = Results.empty(coarse, separate.names)
-        bench.evaluate_missing(separate, coarse, results, label="Pilot")
+        bench.evaluate_missing(separate, bench.parameters, coarse, results, label="Pilot")
     bench.parameters.place(*(0.0 for _ in coarse.shape))
     variations = []
     for label, sample in samples.items():

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
 
-from lightning_landscape.engine.parameters import ReplicatedParameters
+from lightning_landscape.engine.acceleration.accelerated import AcceleratedParameters
+from lightning_landscape.engine.dealing import Deal, Row
+from lightning_landscape.engine.parameters import Parameters
 from lightning_landscape.engine.progress import progress_bar
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.records.surface import Surface
@@ -22,6 +25,10 @@ class Evaluates(Protocol):
     """Gives an estimate for each of its names at the weights that stand in the module."""
 
     names: list[str]
+
+    @property
+    def together(self) -> bool:
+        """Whether all ranks stand at the same point and share the examples."""
 
     def evaluate(self) -> dict[str, Estimate]:
         """Evaluate at the weights that stand in the module."""
@@ -64,7 +71,7 @@ class Results:
 
 def evaluate_missing(
     evaluator: Evaluates,
-    parameters: ReplicatedParameters,
+    parameters: Parameters | AcceleratedParameters,
     grid: Grid,
     results: Results,
     ranks: Ranks,
@@ -73,28 +80,44 @@ def evaluate_missing(
     progress: bool,
     label: str = "Loss surface",
 ) -> None:
-    """Evaluate what is not done yet, the points dealt to the ranks in turn; rank zero writes what each round brings."""
+    """Evaluate what is not done yet; on every rank `results` are whole afterwards, and rank zero has written them.
+
+    Ranks that hold the whole model take points of their own; those that hold shards go through all points together.
+    """
     missing = np.flatnonzero(~results.done)
     names = evaluator.names
     show = progress and ranks.rank == 0
+
+    def values_of(index: int) -> Row:
+        parameters.place(*grid.point(index))
+        estimates = evaluator.evaluate()
+        return np.array([[estimates[n].mean for n in names], [estimates[n].error for n in names]]).ravel()
+
     with progress_bar(grid.size, int(results.done.sum()), label, trainer, show=show) as advance:
-        for start in range(0, len(missing), ranks.world):
-            turn = missing[start : start + ranks.world]
-            # A rank without a point in the last round still takes part in the exchange.
-            row = torch.full((2 * len(names),), torch.nan, dtype=torch.float64)
-            if ranks.rank < len(turn):
-                parameters.place(*grid.point(int(turn[ranks.rank])))
-                estimates = evaluator.evaluate()
-                row = torch.tensor(
-                    [[estimates[n].mean for n in names], [estimates[n].error for n in names]], dtype=torch.float64
-                ).ravel()
-            for index, values in zip(turn.tolist(), ranks.gather(row).numpy(), strict=False):
-                means, errors = values.reshape(2, -1)
-                results.means[:, index], results.errors[:, index], results.done[index] = means, errors, True
-                if file is not None:
-                    file.write(
-                        index,
-                        dict(zip(names, means.tolist(), strict=True)),
-                        dict(zip(names, errors.tolist(), strict=True)),
-                    )
-            advance(len(turn))
+
+        def keep(index: int, values: Row) -> None:
+            means, errors = values.reshape(2, -1)
+            results.means[:, index], results.errors[:, index], results.done[index] = means, errors, True
+            if file is not None:
+                file.write(
+                    index,
+                    dict(zip(names, means.tolist(), strict=True)),
+                    dict(zip(names, errors.tolist(), strict=True)),
+                )
+            advance(1)
+
+        if ranks.world == 1:
+            for index in missing.tolist():
+                keep(index, values_of(index))
+        elif evaluator.together:
+            for index in missing.tolist():
+                values = values_of(index)
+                if ranks.rank > 0:
+                    keep(index, values)
+                ranks.on_zero(partial(keep, index, values))
+        elif len(missing):
+            with Deal(ranks.store(), ranks.rank, ranks.world, missing.tolist(), keep) as deal:
+                for index in deal:
+                    deal.report(index, values_of(index))
+            for array in (results.means, results.errors, results.done):
+                ranks.broadcast_tensor(torch.from_numpy(array))

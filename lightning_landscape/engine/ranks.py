@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import _get_default_store  # private: there is no public way to it
 
 from lightning_landscape.errors import LandscapeError
 
 T = TypeVar("T")
+
+
+def group_store() -> Store | None:
+    """Return the key-value store by which the processes of the default group found each other."""
+    return _get_default_store()
 
 
 class Ranks:
@@ -53,6 +61,29 @@ class Ranks:
             moved = tensor.to(self._device).contiguous()
             dist.broadcast(moved, src=0)
             tensor.copy_(moved)
+
+    def store(self) -> Store:
+        """Open an empty key-value store that all ranks share, on the host; what is done with it is no collective.
+
+        Raises:
+            LandscapeError: if the process group has none.
+        """
+        token = self.broadcast(uuid4().hex)
+        found = group_store()
+        if found is None:
+            raise LandscapeError(
+                f"the process group of the backend {dist.get_backend()!r} has no key-value store, through which points "
+                "are dealt to ranks: initialise it with 'gloo' or 'nccl'"
+            )
+        return PrefixStore(f"lightning_landscape/{token}", found)
+
+    def broadcast_buffers(self, module: nn.Module) -> None:
+        """Overwrite a module's buffers with rank zero's, which are those that a checkpoint keeps.
+
+        Running statistics drift apart: every rank takes them from its own batches.
+        """
+        for buffer in module.buffers():
+            self.broadcast_tensor(buffer)
 
     def on_zero(self, action: Callable[[], T]) -> T | None:
         """Run `action` on rank zero only; what it raises is raised on every rank, so that no rank waits for ever.

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, Sampler, SequentialSampler
 
 from lightning_landscape.engine._compat import before_batch_transfer, wrapped_sampler
+from lightning_landscape.engine.data_split import share_of
 from lightning_landscape.engine.generators import seeded_generators
 from lightning_landscape.engine.guard import seed_rng
 from lightning_landscape.engine.labels import labels_of
+from lightning_landscape.engine.shards import Shards
 from lightning_landscape.errors import ObjectiveError
 from lightning_landscape.sampling.subset import balanced_order, subset_indices
 
@@ -44,11 +46,13 @@ class Sample:
         seed: of the subset and of random transformations in the data set.
         transfer: brings one loaded batch to the device.
         device: where the module is.
+        shards: of a sharded module, whose ranks share the batches; None where each rank evaluates all of them.
         balanced: take the classes in their proportions, in every batch, where the labels are known (`labels_of`).
         batches: cut the examples into so many batches, or more, where the loader's are smaller.
 
     Attributes:
         sizes: examples in each batch.
+        passes: which of the batches this rank evaluates, one for each forward pass, and whether it counts.
         dataset_size: examples in the whole data set; None for an iterable one.
         digest: SHA-256 of the content of all batches.
 
@@ -63,6 +67,7 @@ class Sample:
         seed: int,
         transfer: Callable[[Any], Any],
         device: torch.device,
+        shards: Shards | None = None,
         *,
         balanced: bool = False,
         batches: int | None = None,
@@ -84,6 +89,8 @@ class Sample:
                 "give one with at least one example"
             )
         self.digest = _digest(loaded)
+        self.passes = share_of(*((shards.rank, shards.world) if shards is not None else (0, 1)), len(loaded))
+        loaded = [loaded[position] for position, _ in self.passes]
         self.resident = _fits(loaded, device)
         self._transfer = transfer
         self._batches = [transfer(batch) for batch in loaded] if self.resident else loaded
@@ -105,7 +112,7 @@ class Sample:
         return len(self.sizes)
 
     def batches(self, count: int | None = None) -> Iterator[Any]:
-        """Iterate over the batches (the first `count` of them), on the device.
+        """Iterate over the batches that this rank evaluates (the first `count` of them), on the device.
 
         A step may take entries out of its batch or change tensors in place: the next point finds them as they were.
         """

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningDataModule
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import Dataset
 
 from lightning_landscape.engine.generators import snapshot_generator
@@ -111,8 +112,9 @@ class Snapshot:
 
         def refill() -> None:
             container.clear()
-            if isinstance(container, dict):
-                dict.update(container, items)  # a Counter's own update adds
+            if isinstance(items, dict):
+                for key, item in items.items():  # a Counter's own update adds, and dict's is none of an OrderedDict
+                    container[key] = item
             elif isinstance(container, set):
                 container.update(items)
             else:
@@ -127,6 +129,8 @@ class Snapshot:
             self._restores.append(lambda: tensor.requires_grad_(needs_gradient))
             if not self._parameters:
                 return
+        if isinstance(tensor, DTensor):
+            tensor = tensor.to_local()
         values, storage = tensor.detach().clone(), tensor.data
         if tensor.layout != torch.strided:
             self._restores.append(lambda: storage.copy_(values))

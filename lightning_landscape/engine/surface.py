@@ -16,15 +16,17 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_landscape.engine._compat import attached_trainer
+from lightning_landscape.engine.acceleration.choice import Shortcuts, require_known
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.choice import Examples, check_examples, choose, plan_attributes
 from lightning_landscape.engine.estimation import Estimation
 from lightning_landscape.engine.guard import Guard
 from lightning_landscape.engine.objective import OwnStep, Step, loss_channel, objective_of
-from lightning_landscape.engine.parameters import ReplicatedParameters
 from lightning_landscape.engine.points import Results
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.engine.sample import Sample
+from lightning_landscape.engine.sharded import ShardedSlice, parameters_of
+from lightning_landscape.engine.shards import shards_of
 from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.engine.workbench import Workbench
 from lightning_landscape.errors import GeometryError, ObjectiveError
@@ -41,7 +43,7 @@ _PACKAGES = ("lightning-landscape", "lightning", "torch")
 def compute_surface(
     module: nn.Module,
     dataloader: DataLoader[Any] | Mapping[str, DataLoader[Any]],
-    slice_: Line | Plane,
+    slice_: Line | Plane | ShardedSlice,
     grid: Grid,
     step: Step | OwnStep | None = None,
     path: str | Path | None = None,
@@ -54,6 +56,7 @@ def compute_surface(
     attrs: Mapping[str, Any] | None = None,
     progress: bool = True,
     trainer: Trainer | None = None,
+    shortcuts: Shortcuts = "auto",
 ) -> Surface:
     r"""Evaluate a module's own step at every point of a grid on a line or plane in weight space.
 
@@ -64,13 +67,14 @@ def compute_surface(
     returns or logs is recorded, each mean with its standard error.
 
     Where a process group of `torch.distributed` is initialised, every rank calls this function with the same arguments;
-    the points are shared among the ranks, rank zero writes, and each rank returns the whole surface.
+    the points are shared among the ranks, rank zero writes, and each rank returns the whole surface. Of a model that a
+    strategy shards (FSDP, ModelParallel) the examples are shared instead.
 
     Args:
         module: a LightningModule, or any module together with `step`.
         dataloader: a loader, whose data set is read by a loader of our own; or several by name, as in
             ``{"train": ..., "val": ...}``, whose channels are then called ``train/loss`` and so on.
-        slice_: the line or plane.
+        slice_: the line or plane, of whole tensors; or, of a sharded model, in shards (`ShardedSlice`).
         grid: the points on it; one axis for a line, two for a plane.
         step: ``step(module, batch)`` that returns the loss or a dictionary of scalars, each a mean over the batch; or
             the name of the module's own step; None for its validation step, or its training step if it has no other.
@@ -88,17 +92,21 @@ def compute_surface(
         progress: show a progress bar.
         trainer: the trainer that runs the module, for its precision, batch hooks and progress bar; found by itself for
             a module that is being trained.
+        shortcuts: faster ways to the same values, each proven on this module before it is used: "auto" takes those that
+            save time, a list of names forces those ("first_layer", "channels_last", "batch_norm_folding",
+            "compilation"), an empty one forbids all. The values agree to 1e-5 (relative, in float32); the origin is
+            evaluated as the module stands, in any case.
 
     Returns:
         The surface, every point done.
 
     Raises:
         GeometryError: if slice, grid and module do not fit together.
-        LandscapeError: if `examples` or `budget` is out of its range.
+        LandscapeError: if `examples` or `budget` is out of its range, or a shortcut unknown.
         ObjectiveError: if the step gives no loss or the data no examples.
         RecordError: if the record cannot be written or is corrupt; RecordMismatchError, one of these, if it belongs to
             something else.
-        UnsupportedStrategyError: if the trainer's strategy shards the model.
+        UnsupportedStrategyError: if the trainer's strategy or precision places weights where they cannot be reached.
 
     Source: Li et al., arXiv 1712.09913, sections 4 and 5.
 
@@ -117,18 +125,27 @@ def compute_surface(
     check_examples(examples)
     if budget is not None:
         seconds_of(budget)
+    require_known(shortcuts)
     if trainer is not None:
-        require_supported(trainer, "a loss surface")
+        require_supported(trainer, "a loss surface", sharded=True)
     loaders = dataloader if isinstance(dataloader, Mapping) else {"": dataloader}
     if not loaders:
         raise ObjectiveError("no data loader given: give one, or several by name")
     objective = objective_of(module, step)
+    shards = shards_of(module, trainer)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    if trainer is not None and shards is not None:
+        device = trainer.strategy.root_device  # shards may wait on the host
     ranks = Ranks(device)
     record_path = Path(path) if path is not None else None
     if record_path is not None:
         folder = record_path.parent
         ranks.on_zero(lambda: check_writable(folder))
+    if batch_norm == "recalibrate" and shards is not None:
+        raise GeometryError(
+            'batch_norm="recalibrate" is not possible where the ranks share the examples, each of which would find '
+            'other statistics: use batch_norm="keep", or a strategy that does not shard the model'
+        )
     if (
         batch_norm == "recalibrate"
         and ranks.world > 1
@@ -142,17 +159,34 @@ def compute_surface(
         trainer.precision_plugin.forward_context if trainer is not None else nullcontext
     )
     with ExitStack() as stack:
-        stack.enter_context(Guard(module, trainer))
-        parameters = ReplicatedParameters(module, slice_, move_buffers=batch_norm == "interpolate")
+        stack.enter_context(Guard(module, trainer, shards))
+        ranks.broadcast_buffers(module)
+        parameters = parameters_of(module, slice_, shards, move_buffers=batch_norm == "interpolate")
         weights_sha256 = parameters.place_origin()
         bench = Workbench(
-            module, objective, loaders, parameters, ranks, device, trainer, seed, batch_norm, context, progress
+            module,
+            objective,
+            loaders,
+            slice_,
+            parameters,
+            ranks,
+            device,
+            trainer,
+            shards,
+            seed,
+            batch_norm,
+            shortcuts,
+            context,
+            progress,
         )
         grid, plan = choose(bench, grid, examples, budget, record_path)
         estimation = Estimation(bench, plan, grid) if plan is not None else None
         samples = estimation.reference if estimation is not None else bench.samples()
         with bench.evaluator(samples) as evaluator:
             names = evaluator.probe()
+        # Nearly all of an estimated surface's points are the subset's.
+        with bench.evaluator(samples if estimation is None else estimation.subset, names) as evaluator:
+            placed, used = bench.accelerated(evaluator, grid)
         identity = {
             "weights_sha256": weights_sha256,
             "slice_sha256": str(slice_.metadata()["digest"]),
@@ -165,6 +199,7 @@ def compute_surface(
         _require_same_on_all_ranks(ranks, {**identity, "channels": ", ".join(names)})
         facts = estimation.attributes() if estimation is not None else _examples(samples)
         attributes = {**_attributes(slice_), **facts, **plan_attributes(plan), **(attrs or {})}
+        attributes["shortcuts"] = ", ".join(used) or "none"
         loss, rows = loss_channel(names), estimation.rows(names) if estimation is not None else {}
         results = Results.empty(grid, names)
         file = None
@@ -187,11 +222,10 @@ def compute_surface(
                 results = Results.of(file.surface())
         results = ranks.broadcast(results)
         if estimation is None:
-            with bench.evaluator(samples) as evaluator:
-                evaluator.names = names
-                bench.evaluate_missing(evaluator, grid, results, file)
+            with bench.evaluator(samples, names) as evaluator:
+                bench.evaluate_missing(evaluator, placed, grid, results, file)
         elif not results.done.all():
-            results = estimation.compute(names, file)
+            results = estimation.compute(names, placed, file)
             if file is not None:
                 results.write(names, file)
     return Surface(
@@ -204,7 +238,7 @@ def compute_surface(
     )
 
 
-def _require_consistent(slice_: Line | Plane, grid: Grid, batch_norm: str) -> None:
+def _require_consistent(slice_: Line | Plane | ShardedSlice, grid: Grid, batch_norm: str) -> None:
     if slice_.dim != grid.dim:
         raise GeometryError(
             f"a {type(slice_).__name__} has {slice_.dim} and the grid {grid.dim} axes: give Grid(x=...) for a Line and "
@@ -246,7 +280,7 @@ def _joint_digest(*several: Mapping[str, Sample]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _attributes(slice_: Line | Plane) -> dict[str, Any]:
+def _attributes(slice_: Line | Plane | ShardedSlice) -> dict[str, Any]:
     """What a reader needs to judge the picture, beside the examples: the slice and the versions."""
     metadata = {key: value for key, value in slice_.metadata().items() if key != "digest" and value is not None}
     return {**metadata, **{f"version_{name.replace('-', '_')}": version(name) for name in _PACKAGES}}

@@ -52,7 +52,7 @@ class Survey:
         """Return what a choice of examples comes to; None for all of them."""
         if examples == "all":
             return None
-        if examples != "auto":
+        if isinstance(examples, int):
             return plan_for_number(examples, self.grid, self.populations)
         if None in self.populations:
             return plan_for_number(UNSIZED, self.grid, self.populations)
@@ -125,7 +125,20 @@ def survey(
         parameters = ReplicatedParameters(module, slice_, move_buffers=batch_norm == "interpolate")
         parameters.place_origin()
         bench = Workbench(
-            module, objective, loaders, parameters, Ranks(device), device, None, seed, batch_norm, context, False
+            module,
+            objective,
+            loaders,
+            slice_,
+            parameters,
+            Ranks(device),
+            device,
+            None,
+            None,
+            seed,
+            batch_norm,
+            [],
+            context,
+            False,
         )
         pilot = run_pilot(bench, grid, seconds)
         populations = bench.populations()

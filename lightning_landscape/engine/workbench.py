@@ -12,13 +12,18 @@ from lightning.pytorch import Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from lightning_landscape.engine.acceleration.accelerated import AcceleratedParameters
+from lightning_landscape.engine.acceleration.choice import Shortcuts, accelerated
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.evaluator import Evaluator
 from lightning_landscape.engine.objective import Objective
-from lightning_landscape.engine.parameters import ReplicatedParameters
+from lightning_landscape.engine.parameters import Parameters, ReplicatedParameters
 from lightning_landscape.engine.points import Evaluates, Results, Writes, evaluate_missing
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.engine.sample import Sample, population_of, transfer_of
+from lightning_landscape.engine.sharded import ShardedSlice
+from lightning_landscape.engine.shards import Shards
+from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.sampling.grid import Grid
 
 
@@ -30,12 +35,15 @@ class Workbench:
         module: the module.
         objective: its step.
         loaders: the data, by name; a single one under the empty name.
-        parameters: puts points of the slice in place.
+        slice_: the line or plane.
+        parameters: puts its points in place.
         ranks: the processes that share the points.
         device: where the module is.
         trainer: the trainer that runs the module, if any.
+        shards: of a sharded module.
         seed: of the choice of examples and of each point's random numbers.
         batch_norm: see `BatchNormMode`.
+        shortcuts: the shortcuts that may be taken.
         context: the precision's context of a forward pass.
         progress: whether a bar is shown.
     """
@@ -43,12 +51,15 @@ class Workbench:
     module: nn.Module
     objective: Objective
     loaders: Mapping[str, DataLoader[Any]]
-    parameters: ReplicatedParameters
+    slice_: Line | Plane | ShardedSlice
+    parameters: Parameters
     ranks: Ranks
     device: torch.device
     trainer: Trainer | None
+    shards: Shards | None
     seed: int
     batch_norm: BatchNormMode
+    shortcuts: Shortcuts
     context: Callable[[], AbstractContextManager[Any]]
     progress: bool
 
@@ -63,30 +74,40 @@ class Workbench:
         counts: Sequence[int | None] = [None] * len(self.loaders) if examples is None else examples
         transfer = transfer_of(self.module, self.trainer, self.device)
         return {
-            label: Sample(loader, count, self.seed, transfer, self.device, balanced=balanced, batches=batches)
+            label: Sample(
+                loader, count, self.seed, transfer, self.device, self.shards, balanced=balanced, batches=batches
+            )
             for (label, loader), count in zip(self.loaders.items(), counts, strict=True)
         }
 
-    def evaluator(self, samples: Mapping[str, Sample]) -> Evaluator:
-        """Return an evaluator, to be entered, over some samples."""
-        return Evaluator(
+    def evaluator(self, samples: Mapping[str, Sample], names: Sequence[str] = ()) -> Evaluator:
+        """Return an evaluator, to be entered, over some samples; with the channels' names, if they are known."""
+        evaluator = Evaluator(
             self.module,
             self.objective,
             samples,
             seed=self.seed,
             forward_context=self.context,
             recalibrate_batch_norm=self.batch_norm == "recalibrate",
+            shards=self.shards,
         )
+        evaluator.names = list(names)
+        return evaluator
+
+    def accelerated(self, evaluator: Evaluator, grid: Grid) -> tuple[Parameters | AcceleratedParameters, Sequence[str]]:
+        """Return what puts points in place together with the shortcuts that are taken, and the names of these."""
+        if not isinstance(self.parameters, ReplicatedParameters) or isinstance(self.slice_, ShardedSlice):
+            return self.parameters, []
+        return accelerated(self.module, self.slice_, self.parameters, evaluator, grid, self.shortcuts, self.ranks)
 
     def evaluate_missing(
         self,
         evaluator: Evaluates,
+        placed: Parameters | AcceleratedParameters,
         grid: Grid,
         results: Results,
         file: Writes | None = None,
         label: str = "Loss surface",
     ) -> None:
         """Evaluate the points of a grid that are not done, shared among the ranks; see `points.evaluate_missing`."""
-        evaluate_missing(
-            evaluator, self.parameters, grid, results, self.ranks, file, self.trainer, self.progress, label
-        )
+        evaluate_missing(evaluator, placed, grid, results, self.ranks, file, self.trainer, self.progress, label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightning_landscape.geometry.directions import Normalize, cosine, normalize_direction, random_direction
 from lightning_landscape.geometry.path import Path
 from lightning_landscape.geometry.principal import Checkpoints, PrincipalDirections, principal_directions
+from lightning_landscape.geometry.sketch import Projection
 from lightning_landscape.geometry.slices import Line, Plane, Slice
 from lightning_landscape.geometry.weights import (
     Role,
@@ -26,6 +27,7 @@ __all__ = [
     "Path",
     "Plane",
     "PrincipalDirections",
+    "Projection",
     "Role",
     "Slice",
     "Weights",

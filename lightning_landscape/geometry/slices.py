@@ -64,12 +64,7 @@ class Slice:
             direction = as_weights(given)
             check_compatible(direction, self.origin, what=f"direction {label} (against the origin)")
             object.__setattr__(self, label, direction)
-        for label, length in zip(labels, self.norms, strict=True):
-            if not (math.isfinite(length) and length > 0):
-                raise GeometryError(
-                    f"direction {label} has the length {length}: give one that moves some weights and is finite "
-                    "(frozen weights, biases and filters of zeros rest in random directions)"
-                )
+        check_directions(self._gram)
 
     @property
     def directions(self) -> tuple[Weights, ...]:
@@ -167,15 +162,14 @@ class Slice:
             kind, seed, normalize, direction_norms, direction_cosine (None on a line), explained_variance, and digest:
             SHA-256 of the directions (of the origin, see `digest`).
         """
-        return {
-            "kind": self.kind,
-            "seed": self.seed,
-            "normalize": self.normalize,
-            "direction_norms": list(self.norms),
-            "direction_cosine": None if self.dim == 1 else float(self._correlation[0, 1]),
-            "explained_variance": None if self.explained_variance is None else list(self.explained_variance),
-            "digest": self._digest,
-        }
+        return describe(
+            self._gram,
+            self._digests,
+            kind=self.kind,
+            seed=self.seed,
+            normalize=self.normalize,
+            explained_variance=self.explained_variance,
+        )
 
     @cached_property
     def _gram(self) -> npt.NDArray[np.float64]:
@@ -183,12 +177,11 @@ class Slice:
 
     @cached_property
     def _correlation(self) -> npt.NDArray[np.float64]:
-        lengths = np.array(self.norms)
-        return np.asarray(self._gram / np.outer(lengths, lengths))
+        return _correlation(self._gram)
 
     @cached_property
-    def _digest(self) -> str:
-        return hashlib.sha256("".join(digest(direction) for direction in self.directions).encode()).hexdigest()
+    def _digests(self) -> list[str]:
+        return [digest(direction) for direction in self.directions]
 
     @cached_property
     def _counted(self) -> dict[str, Tensor]:
@@ -314,13 +307,6 @@ class Plane(Slice):
     x: Weights = field(repr=False)
     y: Weights = field(repr=False)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if 1 - self.cosine**2 < _PARALLEL**2:
-            raise GeometryError(
-                f"directions x and y are parallel (cosine {self.cosine:.9f}): give two that span a plane, or use a Line"
-            )
-
     @classmethod
     def random(cls, weights: Mapping[str, Tensor], seed: int = 0, normalize: Normalize | None = "filter") -> Plane:
         """A plane through a point, of two independent random directions.
@@ -423,3 +409,60 @@ class Plane(Slice):
 def _unit(direction: Weights, length: float, like: Weights) -> Weights:
     """A float64 direction divided by its length, in the devices and dtypes of directions for the given weights."""
     return Weights({n: (direction[n] / length).to(t.device, direction_dtype(t)) for n, t in like.items()}, like.roles)
+
+
+def check_directions(gram: npt.NDArray[np.float64]) -> None:
+    """Refuse one or two directions that span no line or plane.
+
+    Args:
+        gram: Their inner products, [1, 1] or [2, 2].
+
+    Raises:
+        GeometryError: If one has no length, or both are parallel.
+    """
+    for label, square in zip("xy", np.diagonal(gram), strict=False):
+        length = math.sqrt(square)
+        if not (math.isfinite(length) and length > 0):
+            raise GeometryError(
+                f"direction {label} has the length {length}: give one that moves some weights and is finite "
+                "(frozen weights, biases and filters of zeros rest in random directions)"
+            )
+    if len(gram) > 1 and 1 - (cosine := float(_correlation(gram)[0, 1])) ** 2 < _PARALLEL**2:
+        raise GeometryError(
+            f"directions x and y are parallel (cosine {cosine:.9f}): give two that span a plane, or use a Line"
+        )
+
+
+def describe(
+    gram: npt.NDArray[np.float64],
+    digests: Sequence[str],
+    *,
+    kind: str,
+    seed: int | None = None,
+    normalize: str | None = None,
+    explained_variance: Sequence[float] | None = None,
+) -> Metadata:
+    """What a record should say about one or two directions; see `Slice.metadata`.
+
+    Args:
+        gram: Their inner products, [1, 1] or [2, 2].
+        digests: The SHA-256 of each.
+        kind: How they were made.
+        seed: As in `Slice`.
+        normalize: As in `Slice`.
+        explained_variance: As in `Slice`.
+    """
+    return {
+        "kind": kind,
+        "seed": seed,
+        "normalize": normalize,
+        "direction_norms": [math.sqrt(square) for square in np.diagonal(gram)],
+        "direction_cosine": None if len(gram) == 1 else float(_correlation(gram)[0, 1]),
+        "explained_variance": None if explained_variance is None else list(explained_variance),
+        "digest": hashlib.sha256("".join(digests).encode()).hexdigest(),
+    }
+
+
+def _correlation(gram: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    lengths = np.sqrt(np.diagonal(gram))
+    return np.asarray(gram / np.outer(lengths, lengths))

@@ -51,9 +51,13 @@ class Role:
     padding_index: int | None = None
 
 
+STATISTIC = Role(filter_dim=None, trainable=False, buffer=True)
+"""The role of a running statistic."""
+
+
 def _default_role(name: str, tensor: Tensor) -> Role:
     if name.rpartition(".")[2] in _BATCH_STATISTICS:
-        return Role(filter_dim=None, trainable=False, buffer=True)
+        return STATISTIC
     return Role(filter_dim=0 if tensor.ndim > 1 else None)
 
 
@@ -120,8 +124,14 @@ def borrow(weights: Mapping[str, Tensor]) -> Weights:
     return Weights(tensors)
 
 
-def _role_of(name: str, tensor: Tensor, modules: Mapping[str, nn.Module]) -> Role:
-    """The role that the module gives to its own tensor of this name."""
+def role_of(name: str, tensor: Tensor, modules: Mapping[str, nn.Module]) -> Role:
+    """The role that a module gives to its own tensor of this name.
+
+    Args:
+        name: The name of the parameter.
+        tensor: The parameter, or a tensor of its shape that requires a gradient where the parameter does.
+        modules: The submodules by name.
+    """
     parametrized = _PARAMETRIZED.match(name)
     if parametrized:
         owner, attribute = modules[parametrized["owner"] or ""], parametrized["tensor"]
@@ -141,6 +151,17 @@ def _role_of(name: str, tensor: Tensor, modules: Mapping[str, nn.Module]) -> Rol
     if isinstance(owner, nn.Embedding | nn.EmbeddingBag) and attribute == "weight":
         return Role(padding_index=owner.padding_idx, trainable=trainable)
     return Role(trainable=trainable)
+
+
+def is_statistic(name: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a buffer of this name is a running mean or variance of a normalisation layer.
+
+    Args:
+        name: The name of the buffer.
+        modules: The submodules by name.
+    """
+    prefix, _, attribute = name.rpartition(".")
+    return attribute in _BATCH_STATISTICS and isinstance(modules[prefix], nn.modules.batchnorm._NormBase)
 
 
 # Clones that are made while inference mode is on could not be used with autograd later.
@@ -172,13 +193,12 @@ def weights_of(module: nn.Module, *, buffers: bool = False) -> Weights:
             )
         if parameter.is_floating_point():
             weights[name] = parameter.detach().clone()
-            weights.roles[name] = _role_of(name, parameter, modules)
+            weights.roles[name] = role_of(name, parameter, modules)
     if buffers:
         for name, buffer in module.named_buffers():
-            prefix, _, attribute = name.rpartition(".")
-            if attribute in _BATCH_STATISTICS and isinstance(modules[prefix], nn.modules.batchnorm._NormBase):
+            if is_statistic(name, modules):
                 weights[name] = buffer.detach().clone()
-                weights.roles[name] = Role(filter_dim=None, trainable=False, buffer=True)
+                weights.roles[name] = STATISTIC
     return weights
 
 
@@ -219,11 +239,31 @@ def digest(weights: Mapping[str, Tensor]) -> str:
         >>> digest({"a": a}) == digest({"a": a.double()})
         False
     """
-    sha = hashlib.sha256()
+    running = Digest()
     for name, tensor in sorted(borrow(weights).items()):
-        sha.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return sha.hexdigest()
+        running.add(name, tensor)
+    return running.hexdigest()
+
+
+class Digest:
+    """The digest of weights that come one tensor at a time, sorted by name: they need not exist together."""
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256()
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Take in the next tensor.
+
+        Args:
+            name: Its name, after all names before.
+            tensor: The tensor.
+        """
+        self._sha.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        self._sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+    def hexdigest(self) -> str:
+        """What `digest` gives for all of them."""
+        return self._sha.hexdigest()
 
 
 def check_compatible(a: Mapping[str, Tensor], b: Mapping[str, Tensor], what: str = "the weights") -> None:

@@ -1,9 +1,20 @@
-"""Networks for the experiments: the paper's VGG-9, ResNets with and without shortcuts and DenseNet-121, and an MLP."""
+"""Networks for the experiments: VGG-9, ResNets with and without shortcuts, DenseNet-121, MLPs and DCGAN."""
 
+from lightning_landscape.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_landscape.models.densenet import DenseNet
 from lightning_landscape.models.initialization import initialize
 from lightning_landscape.models.mlp import MLP
 from lightning_landscape.models.resnet import ResNet
+from lightning_landscape.models.stacked_mlp import StackedMLP
 from lightning_landscape.models.vgg import VGG9
 
-__all__ = ["MLP", "VGG9", "DenseNet", "ResNet", "initialize"]
+__all__ = [
+    "MLP",
+    "VGG9",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "DenseNet",
+    "ResNet",
+    "StackedMLP",
+    "initialize",
+]

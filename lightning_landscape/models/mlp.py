@@ -11,7 +11,7 @@ from lightning_landscape.models.arguments import require_positive
 
 
 class MLP(nn.Sequential):
-    """Flattens its input and applies linear layers with ReLU between them.
+    """Flattens its input and applies linear layers with ReLU, perhaps after BatchNorm, between them.
 
     It keeps PyTorch's initialisation: without BatchNorm, the paper's tiny linear weights would not train.
 
@@ -19,6 +19,7 @@ class MLP(nn.Sequential):
         in_features: Numbers in one example, such as 64 for an 8 x 8 image with one channel.
         hidden: Widths of the hidden layers; empty for a linear classifier.
         num_classes: Outputs.
+        batch_norm: Whether each hidden layer is normalised, as binary weights need it: their scale is not free.
 
     Raises:
         GeometryError: A size is less than 1.
@@ -32,14 +33,21 @@ class MLP(nn.Sequential):
         True
     """
 
-    def __init__(self, in_features: int = 64, hidden: Sequence[int] = (128,), num_classes: int = 10) -> None:
+    def __init__(
+        self,
+        in_features: int = 64,
+        hidden: Sequence[int] = (128,),
+        num_classes: int = 10,
+        batch_norm: bool = False,
+    ) -> None:
         require_positive("MLP", in_features=in_features, num_classes=num_classes)
         for width in hidden:
             require_positive("MLP", hidden=width)
         widths = [in_features, *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in pairwise(widths):
-            layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+            layers.append(nn.Linear(fan_in, fan_out))
+            layers += [nn.BatchNorm1d(fan_out), nn.ReLU()] if batch_norm else [nn.ReLU()]
         super().__init__(*layers, nn.Linear(widths[-1], num_classes))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """LightningModules that train the networks of the experiments."""
 
 from lightning_landscape.modules.classifier import Classifier
+from lightning_landscape.modules.gan_losses import AdversarialLoss
+from lightning_landscape.modules.prediction_gan import PredictionGAN
+from lightning_landscape.modules.quantized_classifier import QuantizedClassifier
 
-__all__ = ["Classifier"]
+__all__ = ["AdversarialLoss", "Classifier", "PredictionGAN", "QuantizedClassifier"]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from lightning_landscape.records.hdf5 import check_writable
 from lightning_landscape.records.measures import SurfaceMeasures, measure
+from lightning_landscape.records.sketch import Sketch, SketchFile
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.surface_file import SurfaceFile
 from lightning_landscape.records.trajectory import Trajectory, TrajectoryFile
 
 __all__ = [
+    "Sketch",
+    "SketchFile",
     "Surface",
     "SurfaceFile",
     "SurfaceMeasures",

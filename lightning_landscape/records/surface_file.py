@@ -28,6 +28,8 @@ from lightning_landscape.records.surface import FORMAT, Surface, channel_dataset
 
 __all__ = ["SurfaceFile", "check_writable"]
 
+_ONE_VALUE = h5py.h5s.create_simple((1,))
+
 
 class SurfaceFile:
     """A surface on disk with one writer; every point that was written survives whatever happens to the process.
@@ -48,6 +50,7 @@ class SurfaceFile:
         self._file = file
         self._done: h5py.Dataset = file["done"]
         self._mask: NDArray[np.bool_] = self._done[()]
+        self._space = self._done.id.get_space()
         self._channels, self._errors = channel_datasets(file)
 
     @classmethod
@@ -154,13 +157,18 @@ class SurfaceFile:
         with explaining_failure(self.path):
             for datasets, numbers in ((self._channels, values), (self._errors, errors)):
                 for name, dataset in datasets.items():
-                    dataset[place] = float(numbers.get(name, np.nan))
-            self._done[place] = True
+                    self._put(dataset, place, np.float64(numbers.get(name, np.nan)))
+            self._put(self._done, place, np.bool_(True))
         self._mask[place] = True
 
     def rows(self, name: str) -> PointRows:
         """The rows of that name, which the file was opened with."""
         return PointRows(self.path, self._file[FOLDER][name])
+
+    def _put(self, dataset: h5py.Dataset, place: tuple[Any, ...], value: np.float64 | np.bool_) -> None:
+        # As `dataset[place] = value`, whose many cases cost more time than the evaluation of a small network.
+        self._space.select_hyperslab(place, (1,) * len(place))
+        dataset.id.write(_ONE_VALUE, self._space, np.asarray(value).reshape(1))
 
     def surface(self) -> Surface:
         """The surface as it is on disk now, the file being open.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,14 @@ class Run:
         """The callbacks that compute surfaces."""
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
         return [callback for callback in callbacks if isinstance(callback, LossLandscape)]
+
+
+def of_run(cfg: DictConfig, name: str) -> DictConfig:
+    """Return the configuration of one of ``cfg.runs``: with what sets it apart, and named after it."""
+    merged = OmegaConf.merge(cfg, cfg.runs[name])
+    assert isinstance(merged, DictConfig)
+    merged.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+    return merged
 
 
 def build_module(cfg: DictConfig) -> LightningModule:

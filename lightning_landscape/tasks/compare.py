@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import re
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from lightning_landscape.geometry.slices import Line
 from lightning_landscape.geometry.weights import weights_of
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.surface_file import check_writable
-from lightning_landscape.tasks.build import build_run, execute, quieten
+from lightning_landscape.tasks.build import build_run, execute, of_run, quieten
 from lightning_landscape.tasks.interpolate import curve_grid
 
 _log = logging.getLogger(__name__)
@@ -140,14 +139,6 @@ def _landscape_of_text(text: str) -> Landscape:
     assert isinstance(cfg, DictConfig)
     cfg.trainer.enable_progress_bar = False  # several bars at once would write over each other
     return landscape(cfg)
-
-
-def of_run(cfg: DictConfig, name: str) -> DictConfig:
-    """Return the configuration of one of the runs: the job's, with what sets the run apart."""
-    merged = OmegaConf.merge(cfg, cfg.runs[name])
-    assert isinstance(merged, DictConfig)
-    merged.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
-    return merged
 
 
 def _summary(name: str, made: Landscape, curve: Surface) -> RunSummary:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from lightning_landscape.engine.checkpoint import weights_from_checkpoint
@@ -23,7 +24,7 @@ def interpolate(cfg: DictConfig) -> list[Path]:
     BatchNorm running statistics are interpolated along, without which the curve between would be meaningless.
 
     Returns:
-        The record.
+        The record; nothing on other ranks than zero, which does it alone.
 
     Raises:
         LandscapeError: if there are not two checkpoints.
@@ -35,6 +36,8 @@ def interpolate(cfg: DictConfig) -> list[Path]:
             f"mode=interpolate needs two checkpoints and found {len(cfg.checkpoints)}: "
             "checkpoints=[first.ckpt,second.ckpt]"
         )
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
+        return []
     cfg.weights = None
     module = build_module(cfg)
     start, end = (weights_from_checkpoint(path, module, buffers=True) for path in cfg.checkpoints)

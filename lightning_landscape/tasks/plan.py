@@ -21,8 +21,7 @@ from lightning_landscape.errors import LandscapeError
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.geometry.weights import weights_of
 from lightning_landscape.sampling.grid import Grid
-from lightning_landscape.tasks.build import Run, build_run
-from lightning_landscape.tasks.compare import of_run
+from lightning_landscape.tasks.build import Run, build_run, of_run
 from lightning_landscape.tasks.interpolate import curve_grid
 
 DEVICES = (1, 8, 64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from lightning_landscape.errors import LandscapeError
@@ -23,13 +24,15 @@ def plot(cfg: DictConfig) -> list[Path]:
     """Draw every figure that the record ``cfg.record`` allows, into ``cfg.output_dir``.
 
     Returns:
-        The pictures and the interactive page.
+        The pictures and the interactive page; nothing on other ranks than zero.
 
     Raises:
         LandscapeError: if no record is given.
     """
     if cfg.record is None:
         raise LandscapeError("mode=plot needs a record: record=path/to/surface.h5 (ours, or one of the original tool)")
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
+        return []
     check_writable(cfg.output_dir)
     surface, stem = Surface.load(cfg.record), Path(cfg.output_dir) / Path(cfg.record).stem
     if surface.dim == 1:

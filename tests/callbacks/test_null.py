@@ -19,6 +19,7 @@ def ours(**options: Any) -> list[Callback]:
     return [
         TrajectoryRecorder(every_n_steps=3),
         TrajectoryRecorder(name="epochs", dtype="float16"),
+        TrajectoryRecorder(sketch=64, every_n_steps=1),
         LossLandscape(resolution=3, examples=20, every_n_epochs=1, at_checkpoints=True, **options),
         LossLandscape("pca", resolution=3, data="train", examples=20, every_n_epochs=2),
         LossLandscape(resolution=7, examples=16, data="train", every_n_epochs=2, name="estimated"),

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from torch import Tensor, nn
 
-from lightning_landscape import LandscapeError, Trajectory, TrajectoryRecorder, Weights, weights_of
+from lightning_landscape import (
+    LandscapeError,
+    LossLandscape,
+    RecordError,
+    Sketch,
+    Trajectory,
+    TrajectoryRecorder,
+    Weights,
+    weights_of,
+)
+from lightning_landscape.geometry import Projection
+from lightning_landscape.records import TrajectoryFile
 from tests.engine.regression import LeastSquares, loader
 from tests.modules_under_test import Delicate, assert_same, loaders, trainer
 
@@ -41,12 +54,12 @@ class Spy(pl.Callback):
 class Stop(pl.Callback):
     """Kills the run after a step."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, step: int, error: type[BaseException] = RuntimeError) -> None:
+        self.step, self.error = step, error
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         if trainer.global_step == self.step:
-            raise RuntimeError("killed")
+            raise self.error("killed")
 
 
 def train(
@@ -337,7 +350,152 @@ def test_a_run_that_fails_leaves_a_readable_file(tmp_path: Path) -> None:
         train(tmp_path, [recorder := TrajectoryRecorder(every_n_steps=2), Stop(5)])
     assert recorder.path is not None
     assert steps_in(recorder.path) == [0, 2, 4]
-    assert recorder._file is None
+    assert recorder._writer is None
+
+
+# Writing in the background
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is slower than the training."""
+    original = TrajectoryFile.append
+
+    def append(file: TrajectoryFile, *values: Any, **facts: Any) -> None:
+        time.sleep(0.05)
+        original(file, *values, **facts)
+
+    monkeypatch.setattr(TrajectoryFile, "append", append)
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_run_has_written_all_that_it_recorded(tmp_path: Path, error: type[BaseException]) -> None:
+    spy, recorder = Spy(), TrajectoryRecorder(every_n_steps=1)
+    with pytest.raises(SystemExit if error is KeyboardInterrupt else error):
+        train(tmp_path, [spy, recorder, Stop(5, error)])
+    assert recorder.path is not None
+    assert steps_in(recorder.path) == list(range(6))
+    assert_recorded(recorder.path, spy)
+
+
+@pytest.mark.usefixtures("slow")
+def test_what_is_opened_during_the_run_is_complete(tmp_path: Path) -> None:
+    lengths: list[int] = []
+    recorder = TrajectoryRecorder(every_n_steps=1)
+
+    class Reader(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+            with recorder.trajectory() as trajectory:
+                lengths.append(len(trajectory))
+
+    train(tmp_path, [recorder, Reader()], max_epochs=1)
+    assert lengths == list(range(2, STEPS + 2))
+
+
+def fill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk be full from a step on."""
+    original = TrajectoryFile.append
+
+    def append(file: TrajectoryFile, *values: Any, **facts: Any) -> None:
+        if facts.get("step", values[1] if len(values) > 1 else 0) >= step:
+            raise RecordError(f"cannot write to {file.path}: no space")
+        original(file, *values, **facts)
+
+    monkeypatch.setattr(TrajectoryFile, "append", append)
+
+
+@pytest.mark.parametrize("step", [3, 21])
+def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Soon after the row that could not be written, and after the very last row too."""
+    fill_at(step, monkeypatch)
+    recorder, spy = TrajectoryRecorder(every_n_steps=1), Spy()
+    with pytest.raises(RecordError, match="no space"):
+        train(tmp_path, [spy, recorder])
+    assert step <= max(spy.weights) <= step + 2
+    assert recorder.path is not None
+    assert steps_in(recorder.path) == list(range(step))
+
+
+def test_a_full_disk_beside_another_error_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_at(3, monkeypatch)
+    with (
+        pytest.warns(UserWarning, match="the end of the trajectory is not recorded: cannot write to .*no space"),
+        pytest.raises(RuntimeError, match="killed"),
+    ):
+        train(tmp_path, [Stop(3), TrajectoryRecorder(every_n_steps=3, name="t")][::-1])
+
+
+# Sketches
+
+
+def test_a_sketch_is_the_projection_of_the_weights(tmp_path: Path) -> None:
+    spy, recorder, exact = Spy(), TrajectoryRecorder(sketch=64, every_n_steps=1), TrajectoryRecorder(every_n_steps=1)
+    train(tmp_path, [spy, recorder, exact])
+    assert recorder.path == tmp_path / "landscape/sketch.h5"
+    assert recorder.path.with_suffix(".png").stat().st_size > 10_000
+    assert recorder.projection is not None
+    with recorder.sketch() as sketch, exact.trajectory() as trajectory:
+        assert sketch.steps.tolist() == list(range(22))
+        np.testing.assert_array_equal(sketch.epochs, trajectory.epochs)
+        np.testing.assert_array_equal(sketch.lr, trajectory.lr)
+        assert sketch.entries == sum(tensor.numel() for tensor in trajectory[0].values())
+        for step, row, norm in zip(sketch.steps.tolist(), sketch.sketches, sketch.squared_norms, strict=True):
+            np.testing.assert_array_equal(row, recorder.projection(spy.weights[step]).numpy())
+            assert norm == pytest.approx(sum(t.double().square().sum().item() for t in spy.weights[step].values()))
+    with pytest.raises(LandscapeError, match=r"sketches hold no weights: open them with sketch\(\)"):
+        recorder.trajectory()
+    with pytest.raises(LandscapeError, match=r"nothing is sketched: give TrajectoryRecorder\(sketch=True\)"):
+        exact.sketch()
+    with pytest.raises(LandscapeError, match="nothing is recorded yet"):
+        TrajectoryRecorder(sketch=True).sketch()
+
+
+def test_a_run_too_short_to_draw_keeps_its_sketch(tmp_path: Path) -> None:
+    recorder = TrajectoryRecorder(sketch=64)
+    with pytest.warns(UserWarning, match=r"the figure of .*sketch\.h5 could not be made .* a path of 3 rows"):
+        train(tmp_path, [recorder], max_epochs=1)
+    with recorder.sketch() as sketch:
+        assert sketch.steps.tolist() == [0, 7]
+
+
+def test_sketches_that_are_refused() -> None:
+    assert TrajectoryRecorder(sketch=True).projection == Projection(4096)
+    assert TrajectoryRecorder(sketch=128, seed=3).projection == Projection(128, 3)
+    with pytest.raises(LandscapeError, match="a sketch of 1000 numbers: give a power of two"):
+        TrajectoryRecorder(sketch=1000)
+    with pytest.raises(LandscapeError, match="dtype='float16' is for weights"):
+        TrajectoryRecorder(sketch=64, dtype="float16")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_resumed_sketch(elsewhere: bool, tmp_path: Path) -> None:
+    def fit(folder: Path, *callbacks: pl.Callback, ckpt_path: Path | None = None, sketch: int = 64) -> Path:
+        recorder = TrajectoryRecorder(sketch=sketch, every_n_steps=3)
+        run = trainer(folder, [recorder, *callbacks], enable_checkpointing=bool(callbacks))
+        run.fit(LeastSquares(), loader(), loader(), ckpt_path=ckpt_path)
+        return folder / "landscape/sketch.h5"
+
+    saver = ModelCheckpoint(tmp_path / "killed/saved", "{step}", save_top_k=-1)
+    whole = fit(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(tmp_path / "killed", saver, Stop(15))
+    folder, checkpoint = tmp_path / ("elsewhere" if elsewhere else "killed"), tmp_path / "killed/saved/step=12.ckpt"
+    with Sketch.load(fit(folder, ckpt_path=checkpoint)) as resumed, Sketch.load(whole) as uninterrupted:
+        assert resumed.steps.tolist() == list(range(0, 19, 3))
+        np.testing.assert_array_equal(resumed.sketches, uninterrupted.sketches)
+    with pytest.raises(
+        RecordError, match=r"holds sketches of .* by Projection\(dimension=64, seed=0\), and is to go on"
+    ):
+        fit(folder, ckpt_path=checkpoint, sketch=128)
+
+
+def test_a_sketch_spans_no_plane_for_a_surface(tmp_path: Path) -> None:
+    with pytest.raises(LandscapeError, match="the trainer has none \\(sketches hold no weights\\)"):
+        train(tmp_path, [TrajectoryRecorder(sketch=64), LossLandscape("pca", resolution=3)])
+    recorders = [TrajectoryRecorder(sketch=64), TrajectoryRecorder()]
+    train(tmp_path, [*recorders, LossLandscape("pca", resolution=3, examples=20)], max_epochs=2)
+    assert len(list((tmp_path / "landscape").glob("pca-step=*.h5"))) == 1
 
 
 def test_weights_without_an_optimizer(tmp_path: Path) -> None:

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from lightning_landscape import Surface
 from tests.distributed.two_processes import surface
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run two processes to their end and return where they wrote."""
-    path = tmp_path_factory.mktemp("two")
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    result = subprocess.run(
-        [*command, "-m", "tests.distributed.two_processes", str(path)],
-        cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-8000:]
-    assert "rank 0 passed" in result.stdout
-    assert "rank 1 passed" in result.stdout
-    return path
 
 
 def test_two_processes_give_the_surface_of_one(folder: Path, tmp_path: Path) -> None:

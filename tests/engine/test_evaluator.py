@@ -112,3 +112,32 @@ def test_leaving_gives_the_module_its_log_back() -> None:
     with pytest.raises(KeyboardInterrupt), evaluator_of(module):
         raise KeyboardInterrupt
     assert "log" not in vars(module)
+
+
+def test_a_point_that_fails_leaves_the_module_alike() -> None:
+    torch.manual_seed(0)
+    module = Delicate()
+    with evaluator_of(module) as evaluator:
+        evaluator.probe()
+        module.collection.add_module("broken", nn.Identity())
+        with pytest.raises(AttributeError):
+            evaluator.evaluate()
+        assert module.outputs == []
+        assert module.accuracy.update_count == 0
+        assert "broken" not in module.collection._modules
+        evaluator.evaluate()
+
+
+def test_some_batches_of_each_sample() -> None:
+    counted: list[int] = []
+
+    def step(module: nn.Module, batch: Any) -> Tensor:
+        counted.append(len(batch[0]))
+        return batch[0].mean()
+
+    with evaluator_of(nn.Identity(), step, names=("a", "b")) as evaluator:
+        assert evaluator.batches == 3.5
+        evaluator.probe()
+        counted.clear()
+        evaluator.evaluate(batches=2)
+    assert counted == [8, 8, 8, 8]

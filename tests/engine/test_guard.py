@@ -304,3 +304,15 @@ def test_seeded_streams_repeat_and_come_back() -> None:
     restore()
     assert draw() == first
     seed_rng(2**40)  # NumPy takes 32 bits
+
+
+def test_hooks_survive() -> None:
+    """A module keeps them in an OrderedDict, which plain dict methods do not fill."""
+    layer = nn.Linear(2, 2)
+    calls: list[str] = []
+    layer.register_forward_pre_hook(lambda *_: calls.append("first"))
+    layer.register_forward_pre_hook(lambda *_: calls.append("second"))
+    with Guard(layer):
+        layer(torch.zeros(1, 2))
+    layer(torch.zeros(1, 2))
+    assert calls == ["first", "second"] * 2

@@ -32,25 +32,48 @@ def unmade(kind: type[Any], **attributes: Any) -> Any:
     return made
 
 
-@pytest.mark.parametrize("kind", [FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy])
-def test_sharded_strategies(kind: type[Strategy], tmp_path: Path) -> None:
+def test_deepspeed_is_refused_at_setup(tmp_path: Path) -> None:
+    """Without deepspeed installed: the message says which ways there are."""
     run = trainer(tmp_path)
-    run._accelerator_connector.strategy = unmade(kind)
-    with pytest.raises(UnsupportedStrategyError, match=rf"A picture cannot run under {kind.__name__}.*consolidated"):
-        require_supported(run, "A picture")
+    run._accelerator_connector.strategy = unmade(DeepSpeedStrategy)
+    words = r"cannot run under DeepSpeedStrategy: .*ZeRO stage 3.*train with 'fsdp'.*zero_to_fp32.*mode=surface"
+    for sharded in (False, True):
+        with pytest.raises(UnsupportedStrategyError, match=f"A picture {words}"):
+            require_supported(run, "A picture", sharded=sharded)
     module = LeastSquares()
     for callback in (LossLandscape(), TrajectoryRecorder()):
-        with pytest.raises(UnsupportedStrategyError, match=rf"{type(callback).__name__} cannot run.*mode=surface"):
+        with pytest.raises(UnsupportedStrategyError, match=f"{type(callback).__name__} {words}"):
             callback.setup(run, module, "fit")
-    with pytest.raises(UnsupportedStrategyError, match=f"a loss surface cannot run under {kind.__name__}"):
+    with pytest.raises(UnsupportedStrategyError, match=f"a loss surface {words}"):
         compute_surface(module, loader(), plane_of(module), GRID, trainer=run)
+
+
+@pytest.mark.parametrize("kind", [FSDPStrategy, ModelParallelStrategy])
+def test_sharded_strategies(kind: type[Strategy], tmp_path: Path) -> None:
+    """Supported by what works on shards, refused for what needs whole weights."""
+    landscape = LossLandscape()
+    run = trainer(tmp_path, [landscape])
+    run._accelerator_connector.strategy = kind()
+    require_supported(run, "A picture", sharded=True)
+    landscape.setup(run, LeastSquares(), "fit")
+    with pytest.raises(UnsupportedStrategyError, match=rf"A picture cannot run under {kind.__name__}.*consolidated"):
+        require_supported(run, "A picture")
+    with pytest.raises(UnsupportedStrategyError, match=r"TrajectoryRecorder cannot run.*mode=surface"):
+        TrajectoryRecorder().setup(run, LeastSquares(), "fit")
+
+
+def test_fsdp_that_hides_the_names_is_refused(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    run._accelerator_connector.strategy = FSDPStrategy(use_orig_params=False)
+    with pytest.raises(UnsupportedStrategyError, match=r"by name, which FSDPStrategy\(use_orig_params=False\) hides"):
+        require_supported(run, "A picture", sharded=True)
 
 
 @pytest.mark.parametrize("kind", [XLAStrategy, SingleDeviceXLAStrategy])
 def test_other_strategies(kind: type[Strategy], tmp_path: Path) -> None:
     run = trainer(tmp_path)
     run._accelerator_connector.strategy = unmade(kind)
-    with pytest.raises(UnsupportedStrategyError, match=rf"one device and for DDP.* found {kind.__name__}; save"):
+    with pytest.raises(UnsupportedStrategyError, match=rf"and FSDP2, and found {kind.__name__}; save"):
         require_supported(run, "A picture")
 
 

@@ -16,6 +16,7 @@ import torch
 
 from lightning_landscape.geometry.weights import Role, Weights
 from lightning_landscape.records import SurfaceFile, TrajectoryFile
+from lightning_landscape.records.background import BackgroundWriter
 
 X, Y = np.linspace(-1, 1, 5), np.linspace(0, 1, 3)
 NAMES = ["loss", "accuracy"]
@@ -102,6 +103,7 @@ _TOUCHING_FILES = [
     (h5py.AttributeManager, "__setitem__"),
     (h5py.Dataset, "__setitem__"),
     (h5py.Dataset, "write_direct"),
+    (SurfaceFile, "_put"),
     (h5py.File, "close"),
     (os, "fsync"),
     (pathlib.Path, "replace"),
@@ -160,4 +162,57 @@ def fill_disk(path: str, ready: str) -> None:
             except RecordError as error:
                 messages.append(str(error))
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    Path(ready).write_text("\n---\n".join(messages))
+
+
+def write_in_background(path: str, pause: float = 0.0) -> None:
+    """Do as `write_trajectory`, with the thread between the training and the file."""
+    if pause:
+        _slow_down(pause)
+    if Path(path).exists():
+        with TrajectoryFile.resume(path, after_step=10**9) as file:
+            last = file.last_step
+        checkpoint = -1 if last is None else last // 3 * 3
+        file = TrajectoryFile.resume(path, after_step=checkpoint)
+    else:
+        checkpoint = -1
+        file = TrajectoryFile.create(path, weights_at(0), capacity=2, attrs={"seed": 0})
+    writer = BackgroundWriter(file)
+    for step in range(checkpoint + 1, STEPS):
+        writer.append(weights_at(step), step=step, epoch=step // 3, lr=0.1 / (step + 1))
+    writer.close()
+
+
+def leave_without_closing(path: str) -> None:
+    """Record in the background and end like a script whose last line is reached."""
+    writer = BackgroundWriter(TrajectoryFile.create(path, weights_at(0), capacity=2))
+    _slow_down(0.002)
+    for step in range(5):
+        writer.append(weights_at(step), step=step, epoch=0)
+
+
+def fill_disk_in_background(path: str, ready: str) -> None:
+    """Record in the background until files may not become longer."""
+    import resource
+
+    from lightning_landscape.errors import RecordError
+
+    big = Weights({"w": torch.ones(1000)})
+    writer = BackgroundWriter(TrajectoryFile.create(path, big, capacity=10))
+    writer.append(big, step=0, epoch=0)
+    writer.flush()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, resource.RLIM_INFINITY))
+    messages = []
+    try:
+        for step in range(1, 10):
+            writer.append(big, step=step, epoch=0)
+    except RecordError as error:
+        messages.append(f"{step}: {error}")
+    # Room again: the failure stays, for what it lost cannot be brought back.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    for act in (lambda: writer.append(big, step=20, epoch=0), writer.flush, writer.close):
+        try:
+            act()
+        except RecordError as error:
+            messages.append(str(error))
     Path(ready).write_text("\n---\n".join(messages))

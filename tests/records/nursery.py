@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -68,15 +69,18 @@ class Nursery:
         self._process.stdout.close()
 
 
-def _serve() -> None:
-    # An empty package in the place of the real one: records need a small part of all that this one imports.
+def import_children() -> types.ModuleType:
+    """Import `tests.records.children` under an empty package: records need little of what the real one has."""
     package = types.ModuleType("lightning_landscape")
     spec = importlib.util.find_spec("lightning_landscape")
     assert spec is not None
     package.__path__ = list(spec.submodule_search_locations or [])
     sys.modules["lightning_landscape"] = package
-    from tests.records import children
+    return importlib.import_module("tests.records.children")
 
+
+def _serve() -> None:
+    children = import_children()
     child = 0
     for line in sys.stdin:
         order = json.loads(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,22 @@ def test_compare_writes_one_page_over_all_runs(tmp_path: Path) -> None:
     assert {"random-contours.png", "random-surfaces.png", "curves.png"} <= names
     assert any(name.startswith("wide/events.out.tfevents") for name in names)
     assert "narrow/landscape/trajectory.h5" in names
+
+
+def test_scale_invariance_is_exact_along_normalised_directions_alone(tmp_path: Path) -> None:
+    few = [option for option in TINY if not option.startswith("model")]
+    report, *written = TASKS["scale_invariance"](configuration(tmp_path, "experiment=scale_invariance", *few))
+    found = json.loads(report.read_text())
+    assert found.keys() == {"batch_norm", "pairs"}
+    for differences in found.values():
+        assert differences["rescaled, filter-normalised"] < 1e-5
+        assert differences["rescaled, same direction"] > 0.1
+    assert [path.suffix for path in written] == [".png", ".h5", ".h5", ".h5"] * 2
+    assert all(path.exists() for path in written)
+    wrong = ["experiment=scale_invariance", "runs.pairs.rescaling.kind=size", "~runs.batch_norm"]
+    cfg = configuration(tmp_path, *wrong, *few)
+    with pytest.raises(LandscapeError, match=r"rescaling\.kind=size is unknown: choose one of batch_norm, pairs"):
+        TASKS["scale_invariance"](cfg)
 
 
 @pytest.mark.parametrize(
