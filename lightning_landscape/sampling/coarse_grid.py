@@ -85,7 +85,7 @@ class CoarseGrid:
         spread = self._along_each(
             known, [_cardinal(a, a[n], degree) for a, n in zip(self.axes, self.nodes, strict=True)]
         )
-        spread[(..., *np.ix_(*self.nodes))] = known
+        spread[..., self.mask] = known.reshape(*known.shape[: -len(self.nodes)], -1)
         return spread
 
     def unit_variance(self) -> Array:

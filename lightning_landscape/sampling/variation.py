@@ -48,7 +48,7 @@ class Variation:
         first, last = known[0], known[-1]
         power = 0.5 * math.log(_ratio(self.residual[first], self.residual[last])) / math.log((last - 1) / (first - 1))
         power = min(max(power, _FLATTEST), _STEEPEST)
-        return self.residual[nearest] * ((nearest - 1) / (count - 1)) ** (2 * power)
+        return float(self.residual[nearest] * ((nearest - 1) / (count - 1)) ** (2 * power))
 
     def error(self, subset: int, reference: int, population: int | None, coarse: int) -> float:
         r"""Standard error to expect at the worst point, as a share of the range.

@@ -43,7 +43,7 @@ def plot(cfg: DictConfig) -> list[Path]:
             "filled": plot_contours(surface, cfg.channel, filled=True),
             "surface": plot_surface(surface, cfg.channel),
         }
-        if surface.attrs.get("sampling") == "estimated":
+        if "coarse_points" in surface.attrs:
             figures["errors"] = plot_errors(surface, cfg.channel)
         if surface.path is not None:
             figures["trajectory"] = plot_trajectory(surface, cfg.channel)

@@ -48,7 +48,8 @@ def test_other_rows_are_another_computation(tmp_path: Path) -> None:
 def test_a_new_path_leaves_the_rows(tmp_path: Path) -> None:
     with opened(tmp_path / "s.h5") as file:
         file.rows("subset").write(0, {"loss": 1.0, "loss, batch 0": 2.0})
-    with opened(tmp_path / "s.h5", path_projection=Projection(np.zeros((3, 2)))) as file:
+    along = {name: np.zeros(3) for name in ("residual", "steps", "epochs", "lr", "distance_from_origin")}
+    with opened(tmp_path / "s.h5", path_projection=Projection(np.zeros((3, 2)), **along)) as file:
         values, done = file.rows("subset").read()
         assert done[0]
         assert values[0].tolist() == [1.0, 2.0]

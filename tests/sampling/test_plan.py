@@ -45,7 +45,7 @@ def test_no_plan_of_its_kind_is_cheaper() -> None:
 
 
 def test_few_examples_are_evaluated_all() -> None:
-    assert plan_for_error([SMOOTH], GRID, [150]) is None
+    assert plan_for_error([SMOOTH], GRID, [100]) is None
 
 
 def test_a_data_set_without_end_costs_no_more_than_a_large_one() -> None:
