@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from lightning_landscape.errors import LandscapeError
-from lightning_landscape.tasks import TASKS
+from lightning_landscape.tasks import TASKS, plan
 from lightning_landscape.tasks.build import quieten
 
 
@@ -30,7 +30,7 @@ def _run(cfg: DictConfig) -> None:
     try:
         if cfg.mode not in TASKS:
             raise LandscapeError(f"mode={cfg.mode} is unknown: choose one of {', '.join(TASKS)}")
-        task: Callable[[DictConfig], list[Path]] = TASKS[cfg.mode]
+        task: Callable[[DictConfig], list[Path]] = plan if cfg.plan else TASKS[cfg.mode]
         written = task(cfg)
     except (LandscapeError, InstantiationException) as error:
         # Hydra wraps what a constructor raises, and prints a traceback for anything but SystemExit.

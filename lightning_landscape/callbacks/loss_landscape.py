@@ -20,6 +20,7 @@ from lightning_landscape.callbacks.trajectory_recorder import TrajectoryRecorder
 from lightning_landscape.engine._compat import last_checkpoint
 from lightning_landscape.engine.acceleration.choice import Shortcuts, require_known
 from lightning_landscape.engine.batch_norm import BatchNormMode
+from lightning_landscape.engine.choice import Examples, check_examples
 from lightning_landscape.engine.objective import OwnStep, Step, objective_of
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.engine.sharded import ShardedSlice, require_slice_fits
@@ -33,6 +34,7 @@ from lightning_landscape.geometry.path import Path as TrajectoryPath
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.quantization.binary_connect import require_roundings, rounded
 from lightning_landscape.records.surface import Surface
+from lightning_landscape.sampling.cost import seconds_of
 from lightning_landscape.sampling.grid import Grid
 
 if TYPE_CHECKING:
@@ -66,8 +68,11 @@ class LossLandscape(Callback):
         dimensions: 2, or 1 for the curve along the first direction.
         data: "val" (with the validation step), "train" (with the training step, in eval mode), or a data loader; None
             for the validation data where the trainer has any, else the training data.
-        examples: how many examples each point is evaluated on, a fixed random choice; None for all. Standard errors
-            come with the surface.
+        examples: "auto" for the least work that keeps the error below 0.5 % of the surface's range; "all"; or how
+            many examples each point is evaluated on, a fixed random choice, corrected by more of them on a coarse grid.
+            Standard errors come with the surface.
+        budget: the time that a surface may take, "60s" or "10min", instead of `examples`; `resolution` is then an upper
+            bound. The log says which error to expect.
         seed: of the directions and the choice of examples.
         normalize: "filter", "layer", "weight" or None, for random directions.
         batch_norm: "keep" the running statistics of the trained network, or "recalibrate" them at each point.
@@ -96,7 +101,8 @@ class LossLandscape(Callback):
         *,
         dimensions: Literal[1, 2] = 2,
         data: Literal["train", "val"] | DataLoader[Any] | None = None,
-        examples: int | None = 1024,
+        examples: Examples = "auto",
+        budget: str | float | None = None,
         seed: int = 0,
         normalize: Normalize | None = "filter",
         batch_norm: Literal["keep", "recalibrate"] = "keep",
@@ -114,8 +120,9 @@ class LossLandscape(Callback):
             )
         if not 0 < extent < math.inf:
             raise LandscapeError(f"extent={extent}: give half the length of an axis, above 0 and finite")
-        if examples is not None and examples < 1:
-            raise LandscapeError(f"examples={examples}: give a number of at least 1, or None for all")
+        check_examples(examples)
+        if budget is not None:
+            seconds_of(budget)
         for option, value, known in (
             ("data", data, _STEPS),
             ("normalize", normalize, get_args(Normalize)),
@@ -142,7 +149,8 @@ class LossLandscape(Callback):
         self.name = name or (plane if isinstance(plane, str) else plane.kind) + "-rounded" * (weights == "rounded")
         self.dimensions = dimensions if isinstance(plane, str) else plane.dim
         self.data = data
-        self.examples = examples
+        self.examples: Examples = examples
+        self.budget = budget
         self.seed = seed
         self.normalize = normalize
         self.batch_norm: BatchNormMode = batch_norm
@@ -268,10 +276,11 @@ class LossLandscape(Callback):
                 pl_module,
                 loader,
                 slice_,
-                self._grid(path),
+                self.grid(path),
                 step,
                 target,
                 examples=self.examples,
+                budget=self.budget,
                 seed=self.seed,
                 batch_norm=self.batch_norm,
                 trajectory=path,
@@ -327,7 +336,8 @@ class LossLandscape(Callback):
         recorder.record(trainer, pl_module, trainer.current_epoch if epoch is None else epoch)
         return principal_slice(pl_module, self.dimensions, recorder, ranks)
 
-    def _grid(self, path: TrajectoryPath | None) -> Grid:
+    def grid(self, path: TrajectoryPath | None = None) -> Grid:
+        """Return the points of a surface: around the path where one is given, else out to the extent."""
         if path is not None:
             return Grid.covering(path.coordinates, resolution=self.resolution)
         axis = (-self.extent, self.extent, self.resolution) if self.resolution > 1 else (0.0, 0.0, 1)

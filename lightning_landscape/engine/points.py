@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,13 +13,32 @@ from lightning.pytorch import Trainer
 
 from lightning_landscape.engine.acceleration.accelerated import AcceleratedParameters
 from lightning_landscape.engine.dealing import Deal, Row
-from lightning_landscape.engine.evaluator import Evaluator
 from lightning_landscape.engine.parameters import Parameters
 from lightning_landscape.engine.progress import progress_bar
 from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.records.surface import Surface
-from lightning_landscape.records.surface_file import SurfaceFile
+from lightning_landscape.sampling.estimators import Estimate
 from lightning_landscape.sampling.grid import Grid
+
+
+class Evaluates(Protocol):
+    """Gives an estimate for each of its names at the weights that stand in the module."""
+
+    names: list[str]
+
+    @property
+    def together(self) -> bool:
+        """Whether all ranks stand at the same point and share the examples."""
+
+    def evaluate(self) -> dict[str, Estimate]:
+        """Evaluate at the weights that stand in the module."""
+
+
+class Writes(Protocol):
+    """Keeps the values and errors of one point on disk."""
+
+    def write(self, index: int, values: Mapping[str, float], errors: Mapping[str, float] | None = None) -> None:
+        """Write the point with this number."""
 
 
 @dataclass
@@ -42,16 +62,23 @@ class Results:
         errors = np.stack([surface.error(name).ravel() for name in surface.names])
         return cls(means, errors, surface.done.ravel().copy())
 
+    def write(self, names: list[str], file: Writes) -> None:
+        """Write every point."""
+        for index in range(len(self.done)):
+            means, errors = (values[:, index].tolist() for values in (self.means, self.errors))
+            file.write(index, dict(zip(names, means, strict=True)), dict(zip(names, errors, strict=True)))
+
 
 def evaluate_missing(
-    evaluator: Evaluator,
+    evaluator: Evaluates,
     parameters: Parameters | AcceleratedParameters,
     grid: Grid,
     results: Results,
     ranks: Ranks,
-    file: SurfaceFile | None,
+    file: Writes | None,
     trainer: Trainer | None,
     progress: bool,
+    label: str = "Loss surface",
 ) -> None:
     """Evaluate what is not done yet; on every rank `results` are whole afterwards, and rank zero has written them.
 
@@ -66,7 +93,7 @@ def evaluate_missing(
         estimates = evaluator.evaluate()
         return np.array([[estimates[n].mean for n in names], [estimates[n].error for n in names]]).ravel()
 
-    with progress_bar(grid.size, int(results.done.sum()), "Loss surface", trainer, show=show) as advance:
+    with progress_bar(grid.size, int(results.done.sum()), label, trainer, show=show) as advance:
 
         def keep(index: int, values: Row) -> None:
             means, errors = values.reshape(2, -1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from itertools import islice
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
@@ -19,10 +20,11 @@ from lightning_landscape.engine._compat import before_batch_transfer, wrapped_sa
 from lightning_landscape.engine.data_split import share_of
 from lightning_landscape.engine.generators import seeded_generators
 from lightning_landscape.engine.guard import seed_rng
+from lightning_landscape.engine.labels import labels_of
 from lightning_landscape.engine.shards import Shards
 from lightning_landscape.engine.streaming import pinned, streamed
 from lightning_landscape.errors import ObjectiveError
-from lightning_landscape.sampling.subset import subset_indices
+from lightning_landscape.sampling.subset import balanced_order, subset_indices
 
 _DEVICE_SHARE = 0.5  # of the free memory: the rest is for activations
 
@@ -46,6 +48,8 @@ class Sample:
         transfer: brings one loaded batch to the device.
         device: where the module is.
         shards: of a sharded module, whose ranks share the batches; None where each rank evaluates all of them.
+        balanced: take the classes in their proportions, in every batch, where the labels are known (`labels_of`).
+        batches: cut the examples into so many batches, or more, where the loader's are smaller.
 
     Attributes:
         sizes: examples in each batch.
@@ -65,30 +69,33 @@ class Sample:
         transfer: Callable[[Any], Any],
         device: torch.device,
         shards: Shards | None = None,
+        *,
+        balanced: bool = False,
+        batches: int | None = None,
     ) -> None:
         seed_rng(seed)
-        batches: list[Any] = []
+        loaded: list[Any] = []
         self.sizes: list[int] = []
         own = (dataloader.dataset, dataloader.sampler, dataloader.batch_sampler, dataloader.collate_fn)
         with seeded_generators(seed, *own):
-            loader, self.dataset_size, limit = _fixed_loader(dataloader, examples, seed)
+            loader, self.dataset_size, limit = _fixed_loader(dataloader, examples, seed, balanced, batches)
             for batch in loader:
-                batches.append(batch)
+                loaded.append(batch)
                 self.sizes.append(extract_batch_size(batch))
                 if limit is not None and sum(self.sizes) >= limit:
                     break
-        if not batches:
+        if not loaded:
             raise ObjectiveError(
                 f"the data loader over {type(dataloader.dataset).__name__} yields no batch: "
                 "give one with at least one example"
             )
-        self.digest = _digest(batches)
-        self.passes = share_of(*((shards.rank, shards.world) if shards is not None else (0, 1)), len(batches))
-        batches = [batches[position] for position, _ in self.passes]
-        self.resident = _fits(batches, device)
+        self.digest = _digest(loaded)
+        self.passes = share_of(*((shards.rank, shards.world) if shards is not None else (0, 1)), len(loaded))
+        loaded = [loaded[position] for position, _ in self.passes]
+        self.resident = _fits(loaded, device)
         self._transfer = transfer
         self._device = device
-        self._batches = [transfer(batch) if self.resident else pinned(batch, device) for batch in batches]
+        self._batches = [transfer(batch) if self.resident else pinned(batch, device) for batch in loaded]
         # Whether the step changes its batch; unknown before the first one.
         self._changed: bool | None = None
 
@@ -96,6 +103,11 @@ class Sample:
     def examples(self) -> int:
         """The number of examples in the sample."""
         return sum(self.sizes)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all tensors in the sample."""
+        return _nbytes(self._batches)
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -144,8 +156,20 @@ def transfer_of(module: nn.Module, trainer: Trainer | None, device: torch.device
     return with_hooks if isinstance(module, LightningModule) else plain
 
 
+def population_of(loader: DataLoader[Any], seed: int) -> int | None:
+    """Return how many examples a `Sample` can choose from; None where the user's batches are taken as they come.
+
+    Call inside a `Guard`: a sampler of the user's may draw random numbers.
+    """
+    if isinstance(loader.dataset, IterableDataset) or loader.batch_size is None:
+        return None
+    seed_rng(seed)
+    with seeded_generators(seed, loader.dataset, loader.sampler):
+        return len(_eligible(loader))
+
+
 def _fixed_loader(
-    loader: DataLoader[Any], examples: int | None, seed: int
+    loader: DataLoader[Any], examples: int | None, seed: int, balanced: bool, batches: int | None
 ) -> tuple[DataLoader[Any], int | None, int | None]:
     """Return a loader over a fixed sample, the size of the whole data set, and where to stop (None: at the end)."""
     common: dict[str, Any] = {
@@ -157,7 +181,10 @@ def _fixed_loader(
     }
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset):
-        return DataLoader(dataset, batch_size=loader.batch_size, **common), None, _at_least_one(examples)
+        size = loader.batch_size
+        if batches is not None and examples is not None and size is not None:
+            size = min(size, -(-examples // batches))
+        return DataLoader(dataset, batch_size=size, **common), None, _at_least_one(examples)
     if loader.batch_size is None:
         # The user forms the batches: a batch sampler of their own, or a data set that yields whole batches.
         if loader.batch_sampler is not None:
@@ -165,17 +192,27 @@ def _fixed_loader(
         else:
             mine = DataLoader(dataset, batch_size=None, sampler=example_indices(loader, None, seed), **common)
         return mine, len(dataset), _at_least_one(examples)
-    indices = example_indices(loader, examples, seed)
-    return DataLoader(dataset, batch_size=loader.batch_size, sampler=indices, **common), len(dataset), None
+    indices = example_indices(loader, examples, seed, balanced=balanced)
+    size = loader.batch_size if batches is None else min(loader.batch_size, -(-len(indices) // batches))
+    return DataLoader(dataset, batch_size=size, sampler=indices, **common), len(dataset), None
 
 
-def example_indices(loader: DataLoader[Any], count: int | None, seed: int) -> list[Any]:
-    """Choose `count` of the examples that a loader over a map-style data set visits, in random order; None for all."""
+def _eligible(loader: DataLoader[Any]) -> Sequence[Any]:
+    """What the user's sampler chooses; everything, for one that only orders or divides."""
     sampler, dataset = wrapped_sampler(cast(Sampler[Any], loader.sampler)), cast(Sized, loader.dataset)
     if isinstance(sampler, SequentialSampler | RandomSampler | DistributedSampler):
-        return list(subset_indices(len(dataset), count, seed).tolist())
-    chosen = list(sampler)
-    return [chosen[position] for position in subset_indices(len(chosen), count, seed)]
+        return range(len(dataset))
+    return list(sampler)
+
+
+def example_indices(loader: DataLoader[Any], count: int | None, seed: int, *, balanced: bool = False) -> list[Any]:
+    """Choose `count` of the examples that a loader over a map-style data set visits, in random order; None for all."""
+    eligible = _eligible(loader)
+    positions = subset_indices(len(eligible), count, seed)
+    labels = labels_of(loader.dataset) if balanced else None
+    if labels is not None and all(isinstance(index, int) for index in eligible):
+        positions = balanced_order(labels[np.asarray(eligible)], seed)[:count]
+    return [eligible[position] for position in positions.tolist()]
 
 
 def _at_least_one(examples: int | None) -> int | None:
@@ -199,7 +236,11 @@ def _digest(batches: list[Any]) -> str:
 def _fits(batches: list[Any], device: torch.device) -> bool:
     if device.type != "cuda":
         return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return _nbytes(batches) <= _DEVICE_SHARE * free
+
+
+def _nbytes(batches: list[Any]) -> int:
     sizes: list[int] = []
     apply_to_collection(batches, Tensor, lambda tensor: sizes.append(tensor.nbytes))
-    free, _ = torch.cuda.mem_get_info(device)
-    return sum(sizes) <= _DEVICE_SHARE * free
+    return sum(sizes)

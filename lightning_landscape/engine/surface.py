@@ -16,25 +16,26 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_landscape.engine._compat import attached_trainer
-from lightning_landscape.engine.acceleration.accelerated import AcceleratedParameters
-from lightning_landscape.engine.acceleration.choice import Shortcuts, accelerated, require_known
-from lightning_landscape.engine.acceleration.trial import ShortcutName
+from lightning_landscape.engine.acceleration.choice import Shortcuts, require_known
 from lightning_landscape.engine.batch_norm import BatchNormMode
-from lightning_landscape.engine.evaluator import Evaluator, Measure
+from lightning_landscape.engine.choice import Examples, check_examples, choose, plan_attributes
+from lightning_landscape.engine.estimation import Estimation
+from lightning_landscape.engine.evaluator import Measure
 from lightning_landscape.engine.guard import Guard
 from lightning_landscape.engine.objective import OwnStep, Step, loss_among, objective_of
-from lightning_landscape.engine.parameters import Parameters, ReplicatedParameters
-from lightning_landscape.engine.points import Results, evaluate_missing
+from lightning_landscape.engine.points import Results
 from lightning_landscape.engine.ranks import Ranks
-from lightning_landscape.engine.sample import Sample, transfer_of
+from lightning_landscape.engine.sample import Sample
 from lightning_landscape.engine.sharded import ShardedSlice, parameters_of
 from lightning_landscape.engine.shards import shards_of
 from lightning_landscape.engine.strategies import require_supported
+from lightning_landscape.engine.workbench import Workbench
 from lightning_landscape.errors import GeometryError, ObjectiveError
 from lightning_landscape.geometry.path import Path as TrajectoryPath
 from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.surface_file import SurfaceFile, check_writable
+from lightning_landscape.sampling.cost import seconds_of
 from lightning_landscape.sampling.grid import Grid
 
 _PACKAGES = ("lightning-landscape", "lightning", "torch")
@@ -48,7 +49,8 @@ def compute_surface(
     step: Step | OwnStep | None = None,
     path: str | Path | None = None,
     *,
-    examples: int | None = None,
+    examples: Examples = "all",
+    budget: str | float | None = None,
     seed: int = 0,
     batch_norm: BatchNormMode = "keep",
     trajectory: TrajectoryPath | None = None,
@@ -80,7 +82,11 @@ def compute_surface(
             the name of the module's own step; None for its validation step, or its training step if it has no other.
         path: where the HDF5 record is written as points are finished. A record that is there already is continued if it
             belongs to the same weights, slice, grid, step and examples. None keeps the surface in memory alone.
-        examples: the number of examples to evaluate; None for all.
+        examples: "all"; or a number of examples to evaluate at every point, the same everywhere, corrected by what a
+            larger number shows on a coarse grid, at no more work than theirs again; or "auto", which finds the least
+            work that keeps the error below 0.5 % of the surface's range. See `sampling.control_variate.estimate`.
+        budget: the time that the surface may take, in seconds or as "60s", "10min", "2h", instead of `examples`: the
+            resolution of `grid` is then an upper bound.
         seed: of the choice of examples, and of the random numbers that a step draws (the same at each point).
         batch_norm: see `BatchNormMode`.
         trajectory: a projected trajectory to store with the surface.
@@ -92,14 +98,15 @@ def compute_surface(
             save time, a list of names forces those ("first_layer", "channels_last", "batch_norm_folding",
             "compilation"), an empty one forbids all. The values agree to 1e-5 (relative, in float32); the origin is
             evaluated as the module stands, in any case.
-        measures: further channels of every point, such as the curvature that `convexity_map` adds; without shortcuts.
+        measures: further channels of every point, such as the curvature that `convexity_map` adds; without shortcuts,
+            and with a number of examples that is the same at every point, since they are no means over examples.
 
     Returns:
         The surface, every point done.
 
     Raises:
         GeometryError: if slice, grid and module do not fit together.
-        LandscapeError: if a shortcut is unknown.
+        LandscapeError: if `examples` or `budget` is out of its range, or a shortcut unknown.
         ObjectiveError: if the step gives no loss or the data no examples.
         RecordError: if the record cannot be written or is corrupt; RecordMismatchError, one of these, if it belongs to
             something else.
@@ -119,6 +126,9 @@ def compute_surface(
     if trainer is None and isinstance(module, LightningModule):
         trainer = attached_trainer(module)
     _require_consistent(slice_, grid, batch_norm)
+    check_examples(examples)
+    if budget is not None:
+        seconds_of(budget)
     require_known(shortcuts)
     if trainer is not None:
         require_supported(trainer, "a loss surface", sharded=not measures)
@@ -157,27 +167,36 @@ def compute_surface(
         ranks.broadcast_buffers(module)
         parameters = parameters_of(module, slice_, shards, move_buffers=batch_norm == "interpolate")
         weights_sha256 = parameters.place_origin()
-        samples = {
-            label: Sample(loader, examples, seed, transfer_of(module, trainer, device), device, shards)
-            for label, loader in loaders.items()
-        }
-        evaluator = stack.enter_context(
-            Evaluator(
-                module,
-                objective,
-                samples,
-                seed=seed,
-                forward_context=context,
-                recalibrate_batch_norm=batch_norm == "recalibrate",
-                shards=shards,
-                measures=measures,
-            )
+        bench = Workbench(
+            module,
+            objective,
+            loaders,
+            slice_,
+            parameters,
+            ranks,
+            device,
+            trainer,
+            shards,
+            seed,
+            batch_norm,
+            shortcuts,
+            context,
+            progress,
+            measures,
         )
-        names = evaluator.probe()
+        grid, plan = (grid, None) if measures else choose(bench, grid, examples, budget, record_path)
+        estimation = Estimation(bench, plan, grid) if plan is not None else None
+        counts = [examples] * len(loaders) if measures and isinstance(examples, int) else None
+        samples = estimation.reference if estimation is not None else bench.samples(counts)
+        with bench.evaluator(samples) as evaluator:
+            names = evaluator.probe()
+        # Nearly all of an estimated surface's points are the subset's.
+        with bench.evaluator(samples if estimation is None else estimation.subset, names) as evaluator:
+            placed, used = bench.accelerated(evaluator, grid)
         identity = {
             "weights_sha256": weights_sha256,
             "slice_sha256": str(slice_.metadata()["digest"]),
-            "sample_sha256": _joint_digest(samples),
+            "sample_sha256": _joint_digest(samples, estimation.subset if estimation is not None else {}),
             "step": objective.name,
             "batch_norm": batch_norm,
             "sample_seed": str(seed),
@@ -186,26 +205,37 @@ def compute_surface(
         if measures:
             identity["measures"] = ", ".join(measure.name for measure in measures)
         _require_same_on_all_ranks(ranks, {**identity, "channels": ", ".join(names)})
-        placed: Parameters | AcceleratedParameters = parameters
-        used: list[ShortcutName] = []
-        if isinstance(parameters, ReplicatedParameters) and isinstance(slice_, Line | Plane) and not measures:
-            placed, used = accelerated(module, slice_, parameters, evaluator, grid, shortcuts, ranks)
-        attributes = {**_attributes(slice_, samples, attrs or {}), "shortcuts": ", ".join(used) or "none"}
-        loss = loss_among(names)
+        facts = estimation.attributes() if estimation is not None else _examples(samples)
+        attributes = {**_attributes(slice_), **facts, **plan_attributes(plan), **(attrs or {})}
+        attributes["shortcuts"] = ", ".join(used) or "none"
+        loss, rows = loss_among(names), estimation.rows(names) if estimation is not None else {}
         results = Results.empty(grid, names)
         file = None
         if record_path is not None:
             target = record_path
             file = ranks.on_zero(
                 lambda: SurfaceFile.open(
-                    target, *_axes(grid), names, attributes, identity=identity, loss=loss, path_projection=trajectory
+                    target,
+                    *_axes(grid),
+                    names,
+                    attributes,
+                    identity=identity,
+                    loss=loss,
+                    path_projection=trajectory,
+                    rows=rows,
                 )
             )
             if file is not None:
                 stack.enter_context(file)
                 results = Results.of(file.surface())
         results = ranks.broadcast(results)
-        evaluate_missing(evaluator, placed, grid, results, ranks, file, trainer, progress)
+        if estimation is None:
+            with bench.evaluator(samples, names) as evaluator:
+                bench.evaluate_missing(evaluator, placed, grid, results, file)
+        elif not results.done.all():
+            results = estimation.compute(names, placed, file)
+            if file is not None:
+                results.write(names, file)
     return Surface(
         *_axes(grid),
         channels={name: results.means[k].reshape(grid.shape) for k, name in enumerate(names)},
@@ -253,18 +283,18 @@ def _autocast(trainer: Trainer | None) -> str:
     return precision if "mixed" in precision else "none"
 
 
-def _joint_digest(samples: Mapping[str, Sample]) -> str:
-    return hashlib.sha256("".join(f"{label}{sample.digest}" for label, sample in samples.items()).encode()).hexdigest()
+def _joint_digest(*several: Mapping[str, Sample]) -> str:
+    digests = (f"{label}{sample.digest}" for samples in several for label, sample in samples.items())
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _attributes(
-    slice_: Line | Plane | ShardedSlice, samples: Mapping[str, Sample], extra: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What a reader needs to judge the picture: the slice, the sample, the versions."""
+def _attributes(slice_: Line | Plane | ShardedSlice) -> dict[str, Any]:
+    """What a reader needs to judge the picture, beside the examples: the slice and the versions."""
     metadata = {key: value for key, value in slice_.metadata().items() if key != "digest" and value is not None}
+    return {**metadata, **{f"version_{name.replace('-', '_')}": version(name) for name in _PACKAGES}}
+
+
+def _examples(samples: Mapping[str, Sample]) -> dict[str, Any]:
     first = next(iter(samples.values()))
-    facts: dict[str, Any] = {"examples": first.examples}
-    if first.dataset_size is not None:
-        facts["dataset_size"] = first.dataset_size
-    versions = {f"version_{name.replace('-', '_')}": version(name) for name in _PACKAGES}
-    return {**metadata, **facts, **versions, **extra}
+    size = {} if first.dataset_size is None else {"dataset_size": first.dataset_size}
+    return {"examples": first.examples, **size}

@@ -5,6 +5,7 @@ from lightning_landscape.figures.comparison import plot_comparison
 from lightning_landscape.figures.contours import plot_contours
 from lightning_landscape.figures.convexity import plot_convexity
 from lightning_landscape.figures.curves import plot_curves
+from lightning_landscape.figures.errors import plot_errors
 from lightning_landscape.figures.interactive import interactive_surface, write_html
 from lightning_landscape.figures.panels import Panel, Series, plot_panels
 from lightning_landscape.figures.paths import plot_paths
@@ -32,6 +33,7 @@ __all__ = [
     "plot_contours",
     "plot_convexity",
     "plot_curves",
+    "plot_errors",
     "plot_distributions",
     "plot_error_floors",
     "plot_paths",

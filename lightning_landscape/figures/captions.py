@@ -224,6 +224,10 @@ def _distance(length: float | None) -> str:
 
 def _examples(attrs: Mapping[str, Any]) -> str:
     used, total = attrs.get("examples"), attrs.get("dataset_size")
+    subset, nodes = attrs.get("subset_examples"), attrs.get("coarse_points")
+    if used is not None and subset is not None and nodes is not None:
+        of = "" if total is None else f" of {int(total):,}"
+        return f"{int(subset):,}{of} examples, corrected by {int(used):,} at {' x '.join(map(str, nodes))} points"
     if not isinstance(used, (int, float, np.integer)):
         return ""
     if not isinstance(total, (int, float, np.integer)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +23,7 @@ from lightning_landscape.records.hdf5 import (
     explaining_failure,
     open_writer,
 )
+from lightning_landscape.records.point_rows import FOLDER, PointRows
 from lightning_landscape.records.surface import FORMAT, Surface, channel_datasets, read_surface, write_surface
 
 __all__ = ["SurfaceFile", "check_writable"]
@@ -64,6 +65,7 @@ class SurfaceFile:
         identity: Mapping[str, str],
         loss: str,
         path_projection: Path | None = None,
+        rows: Mapping[str, Sequence[str]] | None = None,
     ) -> SurfaceFile:
         """Create the file, or resume it if it is there and was made of the same things.
 
@@ -78,6 +80,7 @@ class SurfaceFile:
             loss: Which of the channels is the loss.
             path_projection: The projection of a training trajectory onto the slice, kept with the surface. On
                 resuming, another one replaces that in the file, and None leaves it.
+            rows: What is to be kept of each point on the way to its value: by name the columns (`PointRows`).
 
         Raises:
             RecordError: If the file cannot be written, is damaged, or another process is writing it.
@@ -99,11 +102,14 @@ class SurfaceFile:
         if not path.exists():
             with creating(path, replace=False) as file:
                 write_surface(file, blank)
+                for name, columns in (rows or {}).items():
+                    PointRows.lay_out(file, name, blank.done.size, columns)
         file = open_writer(path)
         try:
             with explaining_damage(path):
                 found = _as_surface(path, file)
                 _check_same(path, found, blank, [*identity, "loss"])
+                _check_rows(path, file, rows or {})
                 wanted = replace(
                     found,
                     errors={name: found.errors.get(name, nothing) for name, nothing in blank.errors.items()},
@@ -113,6 +119,8 @@ class SurfaceFile:
                     # The values stay, but what is kept beside them takes another layout.
                     with creating(path, replace=True) as renewed:
                         write_surface(renewed, wanted)
+                        if FOLDER in file:
+                            file.copy(FOLDER, renewed)
                     file.close()
                     file = open_writer(path)
                 return cls(path, file)
@@ -152,6 +160,10 @@ class SurfaceFile:
                     self._put(dataset, place, np.float64(numbers.get(name, np.nan)))
             self._put(self._done, place, np.bool_(True))
         self._mask[place] = True
+
+    def rows(self, name: str) -> PointRows:
+        """The rows of that name, which the file was opened with."""
+        return PointRows(self.path, self._file[FOLDER][name])
 
     def _put(self, dataset: h5py.Dataset, place: tuple[Any, ...], value: np.float64 | np.bool_) -> None:
         # As `dataset[place] = value`, whose many cases cost more time than the evaluation of a small network.
@@ -202,6 +214,20 @@ def _check_same(path: pathlib.Path, found: Surface, expected: Surface, identity:
         raise RecordMismatchError(
             f"{path} was computed from something else and cannot be resumed: {'; '.join(differences)}. Delete it, or "
             "choose another path, to start anew"
+        )
+
+
+def _check_rows(path: pathlib.Path, file: h5py.File, expected: Mapping[str, Sequence[str]]) -> None:
+    """Refuse to resume a surface that is computed in another way.
+
+    Raises:
+        RecordMismatchError: If the rows are others.
+    """
+    found = {name: PointRows(path, group).columns for name, group in file[FOLDER].items()} if FOLDER in file else {}
+    if found != {name: list(columns) for name, columns in expected.items()}:
+        raise RecordMismatchError(
+            f"{path} was computed with other examples and cannot be resumed: it keeps {sorted(found) or 'no rows'} "
+            f"where {sorted(expected) or 'none'} are expected. Delete it, or choose another path, to start anew"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +10,17 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over examples and its standard error (NaN where the sample cannot tell)."""
+    """A mean over examples and its standard error (NaN where the sample cannot tell).
+
+    Attributes:
+        mean: the mean.
+        error: its standard error.
+        batches: the batch means that it was combined from; empty for a value that is no mean over batches.
+    """
 
     mean: float
     error: float
+    batches: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
 
 def mean_of_batches(means: npt.ArrayLike, sizes: npt.ArrayLike) -> Estimate:
@@ -45,6 +52,6 @@ def mean_of_batches(means: npt.ArrayLike, sizes: npt.ArrayLike) -> Estimate:
         mean = float((values * weights).sum() / total) if total else float("nan")
         count = len(values)
         if count < 2 or not np.isfinite(mean):
-            return Estimate(mean, float("nan"))
+            return Estimate(mean, float("nan"), values)
         square = count / (count - 1) * float(((weights / total) ** 2 * (values - mean) ** 2).sum())
-    return Estimate(mean, float(np.sqrt(square)))
+    return Estimate(mean, float(np.sqrt(square)), values)

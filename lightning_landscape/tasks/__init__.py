@@ -11,6 +11,7 @@ from lightning_landscape.tasks.goldilocks import goldilocks
 from lightning_landscape.tasks.interpolate import interpolate
 from lightning_landscape.tasks.intrinsic_dimension import intrinsic_dimension
 from lightning_landscape.tasks.paths import paths
+from lightning_landscape.tasks.plan import plan
 from lightning_landscape.tasks.plot import plot
 from lightning_landscape.tasks.quantized_images import quantized_images
 from lightning_landscape.tasks.quantized_quadratic import quantized_quadratic
@@ -52,6 +53,7 @@ __all__ = [
     "interpolate",
     "intrinsic_dimension",
     "paths",
+    "plan",
     "plot",
     "quantized_images",
     "quantized_quadratic",

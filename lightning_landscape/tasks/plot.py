@@ -8,7 +8,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from lightning_landscape.errors import LandscapeError
-from lightning_landscape.figures import plot_contours, plot_curves, plot_surface, plot_trajectory, write_html
+from lightning_landscape.figures import (
+    plot_contours,
+    plot_curves,
+    plot_errors,
+    plot_surface,
+    plot_trajectory,
+    write_html,
+)
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.surface_file import check_writable
 
@@ -36,6 +43,8 @@ def plot(cfg: DictConfig) -> list[Path]:
             "filled": plot_contours(surface, cfg.channel, filled=True),
             "surface": plot_surface(surface, cfg.channel),
         }
+        if "coarse_points" in surface.attrs:
+            figures["errors"] = plot_errors(surface, cfg.channel)
         if surface.path is not None:
             figures["trajectory"] = plot_trajectory(surface, cfg.channel)
     written = []

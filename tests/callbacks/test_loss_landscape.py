@@ -206,7 +206,7 @@ def test_the_numbers_are_those_of_compute_surface(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_figures")
 def test_training_or_validation_data(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"resolution": 1, "examples": None}
+    options: dict[str, Any] = {"resolution": 1, "examples": "all"}
     own = DataLoader(Subset(dataset(), range(10)), batch_size=8)
     callbacks = {
         "default": small(name="default", **options),

@@ -22,6 +22,7 @@ def ours(**options: Any) -> list[Callback]:
         TrajectoryRecorder(sketch=64, every_n_steps=1),
         LossLandscape(resolution=3, examples=20, every_n_epochs=1, at_checkpoints=True, **options),
         LossLandscape("pca", resolution=3, data="train", examples=20, every_n_epochs=2),
+        LossLandscape(resolution=7, examples=16, data="train", every_n_epochs=2, name="estimated"),
         LossLandscape(dimensions=1, resolution=3, batch_norm="recalibrate", name="recalibrated", every_n_epochs=2),
     ]
 

@@ -50,7 +50,7 @@ def test_training_ends_with_the_same_bits(tmp_path: Path) -> None:
 
 def test_the_two_surfaces_agree_at_the_centre_and_only_the_rounded_one_is_smooth(tmp_path: Path) -> None:
     """Steps no larger than 0.01 of a weight: rounding sees hardly any, and the rounded weights all of them."""
-    options: dict[str, Any] = {"dimensions": 1, "resolution": 21, "extent": 0.01, "examples": None, "data": "val"}
+    options: dict[str, Any] = {"dimensions": 1, "resolution": 21, "extent": 0.01, "examples": "all", "data": "val"}
     real, rounded = LossLandscape(**options), LossLandscape(**options, weights="rounded")
     run(tmp_path, real, rounded)
     surfaces = [Surface.load(each.surfaces[-1]) for each in (real, rounded)]
@@ -69,7 +69,7 @@ def test_weights_that_an_optimizer_rounds_need_no_choice(tmp_path: Path) -> None
             return StochasticRounding(torch.optim.Adam(self.parameters(), lr=0.05), Quantizer(bits=1))
 
     pl.seed_everything(7, verbose=False)
-    landscape = LossLandscape(resolution=3, examples=None)
+    landscape = LossLandscape(resolution=3, examples="all")
     module = OnGrid()
     trainer(tmp_path, [landscape]).fit(module, **loaders())
     surface = Surface.load(landscape.surfaces[-1])

@@ -104,7 +104,7 @@ def loss_of(module: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
 
 def check(folder: Path, name: str) -> None:
     """Everything that must hold under one strategy; what it writes is compared with a single process later."""
-    landscape = Numbers(resolution=3, every_n_epochs=2, examples=None, dirpath=folder / name)
+    landscape = Numbers(resolution=3, every_n_epochs=2, examples="all", dirpath=folder / name)
     plain = sharded_state(*train(folder / f"plain-{name}", name))
     module, run = train(folder / f"watched-{name}", name, [landscape])
     assert_same(plain, sharded_state(module, run))
@@ -233,7 +233,7 @@ def check_tensor_parallel(folder: Path) -> None:
     pl.seed_everything(7, verbose=False)
     module = Tensors()
     strategy = ModelParallelStrategy(1, 2, save_distributed_checkpoint=False, process_group_backend="gloo")
-    landscape = Numbers(resolution=3, examples=None, dirpath=folder / "tensors")
+    landscape = Numbers(resolution=3, examples="all", dirpath=folder / "tensors")
     run = trainer(folder, [landscape], strategy=strategy, devices=2, enable_checkpointing=False, max_epochs=1)
     run.fit(module, **loaders())
     run.save_checkpoint(folder / "tensors.ckpt", weights_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lightning_landscape import Surface
-from tests.distributed.two_processes import surface
+from tests.distributed.two_processes import estimate, surface
 
 
 def test_two_processes_give_the_surface_of_one(folder: Path, tmp_path: Path) -> None:
@@ -35,3 +35,16 @@ def test_the_run_of_two_processes_wrote_its_surfaces_once(folder: Path) -> None:
     assert principal.complete
     assert principal.path is not None
     assert np.all(np.isfinite(principal.path.residual))
+
+
+def test_two_processes_give_the_estimate_of_one(folder: Path, tmp_path: Path) -> None:
+    """Both passes are shared, and both ranks return the whole, with its errors on disk."""
+    single = estimate(tmp_path)
+    assert single.attrs["coarse_points"] == [4, 4]
+    for rank in (0, 1):
+        values = torch.load(folder / f"estimate{rank}.pt", weights_only=True)
+        for name in single.names:
+            np.testing.assert_allclose(values[name].numpy(), single[name], rtol=1e-6, atol=1e-9, err_msg=name)
+    stored = Surface.load(folder / "estimate.h5")
+    assert stored.complete
+    np.testing.assert_allclose(stored.error("val_loss"), single.error("val_loss"), rtol=1e-4, atol=1e-9)

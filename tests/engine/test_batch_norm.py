@@ -125,7 +125,7 @@ def test_interpolation_ends_at_both_networks() -> None:
     nets = [network(seed, dyadic=True) for seed in (0, 1)]
     line = Line.between(*(weights_of(net, buffers=True) for net in nets))
     grid = Grid(x=(0, 1, 3))
-    options = {"examples": None, "progress": False}
+    options = {"examples": "all", "progress": False}
     module = network(2)
     single = DataLoader(TensorDataset(INPUTS), batch_size=20)
     moved = compute_surface(module, single, line, grid, square, batch_norm="interpolate", **options)  # type: ignore[arg-type]

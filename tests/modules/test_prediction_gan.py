@@ -312,7 +312,7 @@ def discriminator_loss(module: PredictionGAN, batch: Tensor) -> dict[str, Tensor
 def test_the_landscape_of_a_gan(tmp_path: Path) -> None:
     """With a step of the user's; the training step itself would train, and is refused."""
     module, data = gan(), ring()
-    landscape = LossLandscape(resolution=3, examples=None, data="train", step=discriminator_loss)
+    landscape = LossLandscape(resolution=3, examples="all", data="train", step=discriminator_loss)
     fit = trainer(tmp_path, [landscape, TrajectoryRecorder(every_n_steps=2)])
     fit.fit(module, data)
     surface = Surface.load(landscape.surfaces[-1])

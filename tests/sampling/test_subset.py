@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightning_landscape.errors import ObjectiveError
-from lightning_landscape.sampling.subset import subset_indices
+from lightning_landscape.sampling.subset import balanced_order, subset_indices
 
 
 @pytest.mark.parametrize(("population", "examples"), [(10, 3), (10, 10), (10, 25), (1, 1), (10, None)])
@@ -51,3 +53,21 @@ def test_refusals() -> None:
     for examples in (0, -3):
         with pytest.raises(ObjectiveError, match=f"examples={examples}: give the number"):
             subset_indices(5, examples, seed=0)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(0, 60), st.integers(0, 3))
+def test_every_beginning_of_a_balanced_order_has_the_classes_in_proportion(
+    labels: list[int], count: int, seed: int
+) -> None:
+    order = balanced_order(labels, seed)
+    assert sorted(order.tolist()) == list(range(len(labels)))
+    chosen = np.asarray(labels)[order[:count]]
+    for label in set(labels):
+        share = labels.count(label) / len(labels)
+        others = len(set(labels)) - 1
+        assert abs((chosen == label).sum() - share * len(chosen)) <= 1 + others
+
+
+def test_a_balanced_order_is_random_within_a_class() -> None:
+    first = [int(balanced_order([0] * 20, seed)[0]) for seed in range(300)]
+    assert len(set(first)) == 20

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from lightning_landscape import LandscapeError, Surface, Trajectory
-from lightning_landscape.tasks import TASKS
+from lightning_landscape.tasks import TASKS, plan
 from lightning_landscape.tasks.build import build_module
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -209,3 +209,36 @@ def test_the_command_ends_with_one_sentence(tmp_path: Path, arguments: list[str]
     assert result.stderr.strip().splitlines()[-1].startswith("lightning-landscape: ")
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_plan_of_a_job_is_printed_and_nothing_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each surface and curve of each run, with every choice of examples and the configured one marked."""
+    cfg = configuration(tmp_path, *TINY, "plan=true", "callbacks.random.resolution=9", "callbacks.random.examples=32")
+    assert plan(cfg) == []
+    text = capsys.readouterr().out
+    for name in ("plain: random: 9 x 9 points", "shortcuts: pca: 17 x 17 points", "shortcuts: curve: 3 points"):
+        assert name in text
+    lines = text.splitlines()
+    head = lines[1].split()
+    assert head[:2] == ["examples", "at"]
+    assert "64 devices" in lines[1]
+    configured, everything = lines[2], lines[3]
+    assert configured.split()[:2] == ["32", "(configured)"]
+    assert "% of the range" in configured
+    assert everything.split()[0] == "all"
+    assert "1,280" in everything
+    assert not list(tmp_path.rglob("*.h5"))
+
+
+@pytest.mark.parametrize("mode", ["train", "interpolate"])
+def test_other_modes_are_planned_too(tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str) -> None:
+    more = ["callbacks=surface", "callbacks.random.resolution=3"] if mode == "train" else []
+    plan(configuration(tmp_path, *TINY, f"mode={mode}", "~experiment", *more))
+    assert ("random: 3 x 3 points" if mode == "train" else "interpolation: 3 points") in capsys.readouterr().out
+
+
+def test_a_plan_needs_a_mode_with_surfaces(tmp_path: Path) -> None:
+    with pytest.raises(LandscapeError, match="mode=plot computes none"):
+        plan(configuration(tmp_path, "mode=plot"))
