@@ -215,7 +215,8 @@ def test_the_plan_of_a_job_is_printed_and_nothing_is_computed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each surface and curve of each run, with every choice of examples and the configured one marked."""
-    cfg = configuration(tmp_path, *TINY, "plan=true", "callbacks.random.resolution=9", "callbacks.random.examples=32")
+    tiny = ["model.depth=8", "model.width=2", *(option for option in TINY if not option.startswith("model"))]
+    cfg = configuration(tmp_path, *tiny, "plan=true", "callbacks.random.resolution=9", "callbacks.random.examples=32")
     assert plan(cfg) == []
     text = capsys.readouterr().out
     for name in ("plain: random: 9 x 9 points", "shortcuts: pca: 17 x 17 points", "shortcuts: curve: 3 points"):
