@@ -68,8 +68,9 @@ class LossLandscape(Callback):
         dimensions: 2, or 1 for the curve along the first direction.
         data: "val" (with the validation step), "train" (with the training step, in eval mode), or a data loader; None
             for the validation data where the trainer has any, else the training data.
-        examples: "auto" for the least work that keeps the error below 0.5 % of the surface's range; "all"; or how
-            many examples each point is evaluated on, a fixed random choice, corrected by more of them on a coarse grid.
+        examples: how many examples each point is evaluated on, a fixed random choice, corrected by more of them on a
+            coarse grid; "all"; or "auto" for the least work that keeps the error below 0.5 % of the surface's range,
+            which is wide where the loss grows by orders of magnitude.
             Standard errors come with the surface.
         budget: the time that a surface may take, "60s" or "10min", instead of `examples`; `resolution` is then an upper
             bound. The log says which error to expect.
@@ -101,7 +102,7 @@ class LossLandscape(Callback):
         *,
         dimensions: Literal[1, 2] = 2,
         data: Literal["train", "val"] | DataLoader[Any] | None = None,
-        examples: Examples = "auto",
+        examples: Examples = 1024,
         budget: str | float | None = None,
         seed: int = 0,
         normalize: Normalize | None = "filter",

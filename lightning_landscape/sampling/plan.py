@@ -23,7 +23,8 @@ UNSIZED = 1024
 _SAFETY = 2.0  # standard errors at the worst point that are to stay below the target
 _LARGEST_SUBSET, _LARGEST_REFERENCE = 4096, 65_536
 _SMALLEST_SUBSET = 64
-_COARSE = range(4, 14)
+# Odd, so that the trained weights in the middle of a plane are one of the points that see the reference.
+_COARSE = range(5, 15, 2)
 _WORTHWHILE = 0.5  # of the exact surface's cost: an estimate that costs more is not worth its error
 _SMALLEST_RESOLUTION = 11
 
@@ -63,9 +64,10 @@ class Plan:
 
 
 def coarse_grid(grid: Grid, count: int) -> CoarseGrid | None:
-    """Return a coarse grid of at most `count` points along each axis; None where the grid has no room for four."""
+    """Return a coarse grid of at most `count` points along each axis, an odd number; None without room for five."""
     lengths = [length for length in grid.shape if length > 1]
     count = min(count, (min(lengths, default=1) + 1) // 2)
+    count -= 1 - count % 2
     return CoarseGrid.of(grid, count) if count >= _COARSE[0] else None
 
 
@@ -83,7 +85,7 @@ def plan_for_number(examples: int, grid: Grid, populations: Sequence[int | None]
     >>> plan_for_number(1024, Grid.square(1, 51), [50_000])
     Plan(subset=(1024,), reference=(50000,), coarse=7, expected=None)
     >>> plan_for_number(1024, Grid.square(1, 51), [1_281_167])
-    Plan(subset=(1024,), reference=(167488,), coarse=4, expected=None)
+    Plan(subset=(1024,), reference=(107560,), coarse=5, expected=None)
     """
     subset = tuple(examples if size is None else min(examples, size) for size in populations)
     if all(n == size for n, size in zip(subset, populations, strict=True)):
@@ -92,7 +94,7 @@ def plan_for_number(examples: int, grid: Grid, populations: Sequence[int | None]
     if len(sizes) < len(populations):
         return Plan(subset, subset, 0)
     work, rest = grid.size * sum(subset), sum(sizes) - sum(subset)
-    count = min(max(int((work / rest) ** (1 / grid.dim)), 4), 9)
+    count = min(max(int((work / rest) ** (1 / grid.dim)), _COARSE[0]), 9)
     coarse = coarse_grid(grid, count)
     if coarse is None:
         return Plan(subset, subset, 0)
