@@ -56,19 +56,26 @@ def estimate(
     With the mean s over a fixed subset of n examples at every point, and the mean F over a reference of m examples at
     the coarse points, which contain the subset,
 
-    .. math:: \hat f = s + I[F - s],
+    .. math:: \hat f = s + w\, I[F - s], \qquad w = \frac{V_s}{V_s + V_r},
 
     where I interpolates from the coarse points (`CoarseGrid.interpolate`). It is exact (equal to F) at the coarse
-    points, and everywhere where F - s is a polynomial of up to the third degree. Since I is linear, the error of
-    :math:`\hat f` is that of the subset's mean of the residuals :math:`r_i = \ell_i - I[\ell_i]` of single examples:
-    without bias, and of variance
+    points, and everywhere where the single examples' values are polynomials of up to the third degree. Since I is
+    linear, the error of :math:`s + I[F - s]` is that of the subset's mean of the residuals
+    :math:`r_i = \ell_i - I[\ell_i]` of single examples: without bias, and of variance
 
-    .. math:: \Bigl(\frac1n - \frac1m\Bigr) \sigma_r^2 + \Bigl(\frac1m - \frac1N\Bigr) \sigma_\ell^2 .
+    .. math:: V_r = \Bigl(\frac1n - \frac1m\Bigr) \sigma_r^2, \qquad
+              V_s = \Bigl(\frac1n - \frac1m\Bigr) \sigma_\ell^2
 
-    The first term is estimated from the spread of :math:`r` between the batches of the subset, with Student's factor
+    for the subset alone. The weight matters where a flat basin lies between steep walls: a spline carries some of what
+    happens on the walls into the basin, where the subset alone is better. The standard error is stated as
+    :math:`w \sqrt{V_r} + (1 - w) \sqrt{V_s}`, which holds however the two errors are correlated; to its square is added
+    :math:`(1/m - 1/N)\, \sigma_\ell^2` for a reference that is not the whole data set.
+
+    :math:`V_r` is estimated from the spread of :math:`r` between the batches of the subset, with Student's factor
     for few batches, and compared with what leaving out one coarse point at a time shows: its square is multiplied by
     the mean square of these prediction errors over the mean that the batches predict for them, where that is above 1.
-    The second, for a reference that is not the whole data set, is the reference's own variance, interpolated.
+    :math:`V_s` is likewise compared with the differences at the coarse points.
+    The last term is the reference's own variance, interpolated.
 
     Where the coarse values do not tell (a difference there is not finite), the subset's mean stands alone.
 
@@ -92,17 +99,12 @@ def estimate(
         difference = known - coarse.take(mean)
     if not np.isfinite(difference).all():
         return subset_alone(mean, parts, sizes)
-    values = mean + coarse.interpolate(difference)
-    values[np.ix_(*coarse.nodes)] = known
-
     left_out = coarse.leave_one_out(difference)
+    unseen = _share_unseen(sizes.subset_total, sizes.reference)
     with np.errstate(invalid="ignore", over="ignore"):
-        variance = spread(parts - coarse.interpolate(coarse.take(parts)), sizes.subset) * _share_unseen(
-            sizes.subset_total, sizes.reference
-        )
-        predicted = spread(coarse.leave_one_out(coarse.take(parts)), sizes.subset) * _share_unseen(
-            sizes.subset_total, sizes.reference
-        )
+        variance = spread(parts - coarse.interpolate(coarse.take(parts)), sizes.subset) * unseen
+        predicted = spread(coarse.leave_one_out(coarse.take(parts)), sizes.subset) * unseen
+        alone = spread(parts, sizes.subset) * unseen
     told = bool(np.isfinite(variance[coarse.mask]).all())
     if not told:
         variance, predicted = coarse.unit_variance(), coarse.leave_one_out_unit_variance()
@@ -112,6 +114,14 @@ def estimate(
     elif not told:
         variance = np.where(coarse.mask, 0.0, np.nan)
     variance = np.where(coarse.mask, 0.0, variance)
+    weight = np.ones_like(variance)
+    if told:
+        alone = alone * max(1.0, _ratio(difference, coarse.take(alone)))
+        np.divide(alone, alone + variance, out=weight, where=np.isfinite(alone + variance) & (alone + variance > 0))
+        weight[coarse.mask] = 1.0
+        variance = (weight * np.sqrt(variance) + (1 - weight) * np.sqrt(np.where(weight < 1, alone, 0.0))) ** 2
+    values = mean + weight * coarse.interpolate(difference)
+    values[np.ix_(*coarse.nodes)] = known
     if sizes.population is None or sizes.reference < sizes.population:
         level = coarse.interpolate(reference_variances, degree=1)
         variance = variance + level * _share_unseen(sizes.reference, sizes.population)
