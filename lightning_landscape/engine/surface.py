@@ -189,9 +189,10 @@ def compute_surface(
         counts = [examples] * len(loaders) if measures and isinstance(examples, int) else None
         samples = estimation.reference if estimation is not None else bench.samples(counts)
         with bench.evaluator(samples) as evaluator:
-            names = evaluator.probe()
+            names, probe_seconds = evaluator.probe(), evaluator.probe_seconds
         # Nearly all of an estimated surface's points are the subset's.
-        with bench.evaluator(samples if estimation is None else estimation.subset, names) as evaluator:
+        seen = samples if estimation is None else estimation.subset
+        with bench.evaluator(seen, names, probe_seconds) as evaluator:
             placed, used = bench.accelerated(evaluator, grid)
         identity = {
             "weights_sha256": weights_sha256,

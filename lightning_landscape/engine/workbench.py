@@ -82,8 +82,10 @@ class Workbench:
             for (label, loader), count in zip(self.loaders.items(), counts, strict=True)
         }
 
-    def evaluator(self, samples: Mapping[str, Sample], names: Sequence[str] = ()) -> Evaluator:
-        """Return an evaluator, to be entered, over some samples; with the channels' names, if they are known."""
+    def evaluator(
+        self, samples: Mapping[str, Sample], names: Sequence[str] = (), probe_seconds: float = 0.0
+    ) -> Evaluator:
+        """Return an evaluator, to be entered, over some samples; with what another one's probe has found, if known."""
         evaluator = Evaluator(
             self.module,
             self.objective,
@@ -94,7 +96,7 @@ class Workbench:
             shards=self.shards,
             measures=self.measures,
         )
-        evaluator.names = list(names)
+        evaluator.names, evaluator.probe_seconds = list(names), probe_seconds
         return evaluator
 
     def accelerated(self, evaluator: Evaluator, grid: Grid) -> tuple[Parameters | AcceleratedParameters, Sequence[str]]:
