@@ -115,7 +115,7 @@ class Network:
 
 
 NETWORKS = {
-    "MLP": Network(mlp, (1, 28, 28), 25, 9, {"first layer": ("first_layer",)}),
+    "MLP": Network(mlp, (1, 28, 28), 37, 9, {"first layer": ("first_layer",)}),
     "CNN": Network(
         cnn,
         (3, 32, 32),
