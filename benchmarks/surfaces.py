@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import os
 import tempfile
 import time
@@ -26,7 +27,7 @@ from typing import Any
 import peers
 import torch
 import torch.nn.functional as F
-from interleaved import Timing, interleave, paired_ratio, save
+from interleaved import RESULTS, Timing, interleave, paired_ratio, save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from two_ranks import seconds
@@ -212,7 +213,13 @@ def measure(name: str, network: Network, runs: int, found: list[str]) -> dict[st
         for label, choice in {"plain": (), "auto": "auto"}.items():
             jobs[f"a surface: {label}"] = on_disk(copy.deepcopy(net), network, network.points, choice)
         for peer in found if network.with_peers else []:
-            jobs[f"a surface: {peer}"] = peers.job(peer, copy.deepcopy(net), loader, batches, network.points)
+            job = peers.job(peer, copy.deepcopy(net), loader, batches, network.points)
+            try:
+                job()
+            except Exception as error:  # as on the zeros of a fresh BatchNorm
+                print(f"{name:10s} {peer} fails: {type(error).__name__}: {error}", flush=True)
+            else:
+                jobs[f"a surface: {peer}"] = job
         rows |= ratios(interleave(jobs, runs), "limit: a surface", whole)
     for label, row in rows.items():
         print(f"{name:10s} {label:32s} {row['milliseconds_a_point']:9.2f} ms  {row['ratio']:5.2f}", flush=True)
@@ -291,9 +298,14 @@ def main() -> None:
     for peer, reason in missing.items():
         print(f"{peer} is left out ({reason})")
     results: dict[str, Any] = {"runs": options.runs, "examples": EXAMPLES, "batch_size": BATCH, "missing": missing}
+    kept = RESULTS / "surfaces.json"
+    if kept.exists():  # a run with --only replaces what it measures
+        earlier = json.loads(kept.read_text(encoding="utf-8"))
+        results |= {name: earlier[name] for name in (*NETWORKS, "ranks") if name in earlier}
     for name, network in NETWORKS.items():
         if name in options.only:
             results[name] = measure(name, network, options.runs, found)
+            save("surfaces", results, *(peer.replace("_", "-") for peer in found))
     if "ranks" in options.only:
         results["ranks"] = ranks(options.runs)
     print(save("surfaces", results, *(peer.replace("_", "-") for peer in found)))

@@ -1,4 +1,4 @@
-"""What the callbacks that measure curvature share: when they measure, and the record that grows with the run."""
+"""What the callbacks that measure the Hessian share: the run's own step, and its loss over a fixed sample."""
 
 from __future__ import annotations
 
@@ -8,36 +8,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from lightning_landscape.callbacks.loggers import publish
-from lightning_landscape.callbacks.output import output_folder, unused
+from lightning_landscape.callbacks.measuring import MeasuringCallback, first_loader
 from lightning_landscape.curvature.curvature import Curvature
-from lightning_landscape.engine._compat import last_checkpoint
 from lightning_landscape.engine.objective import OwnStep, Step, objective_of
-from lightning_landscape.engine.ranks import Ranks
 from lightning_landscape.engine.strategies import require_supported
-from lightning_landscape.errors import CurvatureError, LandscapeError, ObjectiveError
-from lightning_landscape.geometry.weights import Role, Weights
+from lightning_landscape.errors import CurvatureError, LandscapeError
 from lightning_landscape.records.curvature import CurvatureHistory
-from lightning_landscape.records.trajectory import TrajectoryFile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STEPS: dict[str, OwnStep] = {"train": "training_step", "val": "validation_step"}
-_ROWS = 64  # reserved; the file grows if there are more
 
 
-class CurvatureCallback(Callback):
-    """Measures the curvature at the start, after every n epochs, at checkpoints if asked, and at the end of training.
+class CurvatureCallback(MeasuringCallback):
+    """Measures the curvature of the run's own loss.
 
-    A measurement is on disk when it is finished. A run that is resumed from a checkpoint goes on in the same file, from
-    which later measurements are cut; in another folder it goes on in a copy. Weights that have diverged are no reason
-    to lose a run: the measurement is left out, with a warning. Under DDP the ranks share the batches.
+    Weights that have diverged are no reason to lose a run: the measurement is left out, with a warning. Under DDP the
+    ranks share the batches.
 
     The arguments are described where a callback derives from this class.
 
@@ -60,25 +51,16 @@ class CurvatureCallback(Callback):
         seed: int,
         dirpath: str | Path | None,
     ) -> None:
-        for option, value in (("every_n_epochs", every_n_epochs), ("examples", examples)):
-            if value is not None and value < 1:
-                raise LandscapeError(f"{option}={value}: give a number of at least 1, or None")
+        super().__init__(every_n_epochs, at_checkpoints, name, dirpath)
+        if examples is not None and examples < 1:
+            raise LandscapeError(f"examples={examples}: give a number of at least 1, or None")
         if not isinstance(data, DataLoader) and data not in _STEPS:
             raise LandscapeError(f"data={data!r} is unknown: choose 'train' or 'val', or give a DataLoader")
-        self.every_n_epochs = every_n_epochs
-        self.at_checkpoints = at_checkpoints
         self.step = step
-        self.name = name
         self.data = data
         self.examples = examples
         self.parameters = parameters
         self.seed = seed
-        self.dirpath = dirpath
-        self.path: Path | None = None
-        self._file: TrajectoryFile | None = None
-        self._last_step = -1
-        self._checkpoint = (0, "")
-        self._restored = ""
 
     @abstractmethod
     def measure(self, curvature: Curvature) -> Mapping[str, Any]:
@@ -92,28 +74,13 @@ class CurvatureCallback(Callback):
     def figures(self, history: CurvatureHistory) -> Mapping[str, Figure]:
         """Draw the record."""
 
-    @property
-    def state_key(self) -> str:
-        """Several in one run are told apart by their names."""
-        return self._generate_state_key(name=self.name)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the record is, as plain text."""
-        return {"path": str(self.path.absolute())} if self.path is not None else {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the record of the run that is resumed."""
-        self._restored = str(state_dict.get("path", ""))
-
     def history(self) -> CurvatureHistory:
         """Read what has been measured so far, on rank zero.
 
         Raises:
             LandscapeError: before the first measurement.
         """
-        if self.path is None or not self.path.exists():
-            raise LandscapeError("nothing is measured yet: the first measurement is made when training starts")
-        return CurvatureHistory.load(self.path)
+        return CurvatureHistory.load(self.recorded())
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse early a strategy or a step that cannot be differentiated."""
@@ -121,65 +88,21 @@ class CurvatureCallback(Callback):
             require_supported(trainer, type(self).__name__)
             objective_of(pl_module, self._step())
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the record, and measure before the first step."""
-        self.path, self._last_step, self._checkpoint = None, -1, last_checkpoint(trainer)
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        ranks, folder = Ranks(trainer.strategy.root_device), output_folder(trainer, self.dirpath)
-        self.path = Path(ranks.broadcast(str(self._find(folder, trainer.global_step))))
-        self._last_step = ranks.broadcast(self._resume(trainer) if trainer.is_global_zero else -1)
-        if self._last_step < 0:
-            self._measure(trainer, pl_module, trainer.current_epoch)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure a checkpoint that was saved at the end of the last epoch."""
-        self._at_checkpoint(trainer, pl_module)
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Measure a checkpoint that was saved after the last batch."""
-        self._at_checkpoint(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure when another n epochs are complete."""
-        if self.every_n_epochs is not None and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            self._measure(trainer, pl_module, trainer.current_epoch + 1)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure at the final weights."""
-        self._measure(trainer, pl_module, trainer.current_epoch)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the record; what was measured is on disk."""
-        self._close()
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Close the record."""
-        self._close()
-
-    def _at_checkpoint(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        saved = last_checkpoint(trainer)
-        if self.at_checkpoints and saved != self._checkpoint:
-            self._checkpoint = saved
-            self._measure(trainer, pl_module, trainer.current_epoch)
-
-    def _measure(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
-        if self.path is None or trainer.global_step == self._last_step:
-            return
-        self._last_step = trainer.global_step
-        loader = self._loader(trainer)
+    def measurement(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        """Measure; None, with a warning, where the curvature cannot be computed."""
         try:
             with Curvature(
                 pl_module,
-                loader,
+                self._loader(trainer),
                 self._step(),
                 parameters=self.parameters,
                 examples=self.examples,
                 seed=self.seed,
                 trainer=trainer,
             ) as curvature:
-                values = self.measure(curvature)
-                facts = {
+                return self.measure(curvature), {
                     "record": self.kind,
                     "parameters": curvature.hessian.shape[0],
                     "examples": curvature.risk.sample.examples,
@@ -188,37 +111,11 @@ class CurvatureCallback(Callback):
                 }
         except CurvatureError as error:
             warnings.warn(f"no {self.name} at step {trainer.global_step}: {error}", stacklevel=2)
-            return
-        if trainer.is_global_zero:
-            self._write(values, facts, trainer, epoch)
-            self._draw(trainer)
+            return None
 
-    def _write(self, values: Mapping[str, Any], facts: Mapping[str, Any], trainer: Trainer, epoch: int) -> None:
-        row = Weights(
-            {name: torch.as_tensor(np.asarray(value), dtype=torch.float64) for name, value in values.items()},
-            dict.fromkeys(values, Role(filter_dim=None, trainable=False)),
-        )
-        if self._file is None:
-            assert self.path is not None
-            self._file = TrajectoryFile.create(self.path, row, capacity=_ROWS, attrs=facts)
-        groups = trainer.optimizers[0].param_groups if trainer.optimizers else []
-        lr = float(groups[0]["lr"]) if groups else None
-        self._file.append(row, step=trainer.global_step, epoch=epoch, lr=lr)
-
-    def _draw(self, trainer: Trainer) -> None:
-        """Draw the record and send the figures to the loggers; a failure warns and stops nothing."""
-        assert self.path is not None
-        try:
-            figures = self.figures(self.history())
-            for kind, figure in figures.items():
-                figure.savefig(self.path.with_name(f"{self.path.stem}-{kind}.png"), dpi=150)
-        except Exception as error:
-            warnings.warn(
-                f"the figures of {self.path} could not be made ({type(error).__name__}: {error})", stacklevel=2
-            )
-            return
-        named = {f"landscape/{self.name}/{kind}": figure for kind, figure in figures.items()}
-        publish(trainer.loggers, trainer.global_step, figures=named, files={f"landscape/{self.name}": self.path})
+    def recorded_figures(self) -> Mapping[str, Figure]:
+        """Draw the record."""
+        return self.figures(self.history())
 
     def _step(self) -> Step | OwnStep | None:
         return self.step or (_STEPS[self.data] if isinstance(self.data, str) else None)
@@ -226,40 +123,5 @@ class CurvatureCallback(Callback):
     def _loader(self, trainer: Trainer) -> DataLoader[Any]:
         if isinstance(self.data, DataLoader):
             return self.data
-        found: Any = trainer.train_dataloader if self.data == "train" else trainer.val_dataloaders
-        loader = found[0] if isinstance(found, list | tuple) and found else found
-        if not isinstance(loader, DataLoader):
-            raise ObjectiveError(
-                f"{type(self).__name__} reads the {self.data} data from a DataLoader and found a "
-                f"{type(loader).__name__}: give {type(self).__name__}(data=DataLoader(...))"
-            )
-        return loader
-
-    def _find(self, folder: Path, step: int) -> Path:
-        """Return the file to write: the resumed run's own, or a new one."""
-        target = folder / f"{self.name}.h5"
-        if not self._restored or step == 0:
-            return unused(target)
-        restored = Path(self._restored)
-        return restored if restored.exists() and restored.resolve() == target.resolve() else unused(target)
-
-    def _resume(self, trainer: Trainer) -> int:
-        """Open the resumed run's record, without what came after the checkpoint; return its last step, -1 for none."""
-        source = Path(self._restored) if self._restored and trainer.global_step > 0 else None
-        if source is None:
-            return -1
-        if not source.exists():
-            warnings.warn(
-                f"the record of the resumed run is gone from {source}: a new one begins at step {trainer.global_step}",
-                stacklevel=2,
-            )
-            return -1
-        assert self.path is not None
-        other = source if source.resolve() != self.path.resolve() else None
-        self._file = TrajectoryFile.resume(self.path, after_step=trainer.global_step, source=other)
-        return -1 if self._file.last_step is None else self._file.last_step
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        found = trainer.train_dataloader if self.data == "train" else trainer.val_dataloaders
+        return first_loader(found, type(self).__name__, self.data)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import torch
 
 from lightning_landscape import CurvatureHistory
 from tests.distributed.curvature import callbacks, numbers
+from tests.distributed.launch import run_two_processes
 from tests.modules_under_test import train
 
 
@@ -20,18 +18,7 @@ from tests.modules_under_test import train
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run two processes to their end and return where they wrote."""
     path = tmp_path_factory.mktemp("two")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    result = subprocess.run(
-        [*command, "-m", "tests.distributed.curvature", str(path)],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-8000:]
-    assert "rank 0 passed" in result.stdout
-    assert "rank 1 passed" in result.stdout
+    run_two_processes("curvature", path)
     return path
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +9,12 @@ import pytest
 import torch
 
 from tests.distributed.gradient_geometry import measure
+from tests.distributed.launch import run_two_processes
 
 
 @pytest.mark.slow
 def test_stiffness_and_subspace_in_two_processes(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    result = subprocess.run(
-        [*command, "-m", "tests.distributed.gradient_geometry", str(tmp_path)],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-8000:]
-    assert "rank 0 passed" in result.stdout
-    assert "rank 1 passed" in result.stdout
+    run_two_processes("gradient_geometry", tmp_path)
     single = measure().values
     for rank in (0, 1):
         values = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
