@@ -104,11 +104,12 @@ def resnet(name: str, shared: Path) -> tuple[Losses, Grid, At, np.ndarray]:
     network.eval().to(memory_format=torch.channels_last)
     images, labels = cifar(POPULATION)
     batches = [part.contiguous(memory_format=torch.channels_last) for part in images.split(128)]
+    compiled = torch.compile(network)
 
     def at(a: float, b: float) -> tuple[Tensor, Tensor]:
         place(network, plane.at(a, b))
         with torch.inference_mode():
-            logits = torch.cat([network(batch) for batch in batches])
+            logits = torch.cat([compiled(batch) for batch in batches])
             return F.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels
 
     numbers = np.arange(RESNET_GRID.size).reshape(RESNET_GRID.shape)

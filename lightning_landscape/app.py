@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
+import torch.distributed as dist
 from hydra.errors import InstantiationException
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
@@ -56,6 +57,9 @@ def main() -> None:
     """Run the command; a mistake in its use ends it with one sentence and exit status 1."""
     sys.argv[1:] = _on_this_rank(sys.argv[1:])
     _run()
+    if dist.is_available() and dist.is_initialized():
+        # Lightning leaves the group alive, and gloo's threads abort an interpreter that ends before them.
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from lightning_landscape.engine.objective import OwnStep, Step, objective_of
 from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.errors import CurvatureError, LandscapeError
 from lightning_landscape.records.curvature import CurvatureHistory
+from lightning_landscape.sampling.subset import sample_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,14 +47,13 @@ class CurvatureCallback(MeasuringCallback):
         step: Step | OwnStep | None,
         name: str,
         data: Literal["train", "val"] | DataLoader[Any],
-        examples: int | None,
+        examples: int | Literal["all"],
         parameters: Sequence[str] | None,
         seed: int,
         dirpath: str | Path | None,
     ) -> None:
         super().__init__(every_n_epochs, at_checkpoints, name, dirpath)
-        if examples is not None and examples < 1:
-            raise LandscapeError(f"examples={examples}: give a number of at least 1, or None")
+        sample_size(examples)
         if not isinstance(data, DataLoader) and data not in _STEPS:
             raise LandscapeError(f"data={data!r} is unknown: choose 'train' or 'val', or give a DataLoader")
         self.step = step

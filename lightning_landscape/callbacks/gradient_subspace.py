@@ -45,7 +45,7 @@ class GradientSubspace(CurvatureCallback):
         more: eigenvalues beyond the k-th, to see where the outliers end.
         tolerance: residuals of the eigenvalues, in relation to them.
         data: as in `HessianSpectrum`.
-        examples: how many, a fixed random choice; None for all.
+        examples: how many, a fixed random choice; or all.
         parameters: patterns such as ``"layer3.*"``; None for all that are trained.
         seed: of the examples and the start vector.
         dirpath: another folder than ``<log_dir>/landscape``.
@@ -73,7 +73,7 @@ class GradientSubspace(CurvatureCallback):
         more: int = 5,
         tolerance: float = 1e-2,
         data: Literal["train", "val"] | DataLoader[Any] = "train",
-        examples: int | None = 256,
+        examples: int | Literal["all"] = 256,
         parameters: Sequence[str] | None = None,
         seed: int = 0,
         dirpath: str | Path | None = None,

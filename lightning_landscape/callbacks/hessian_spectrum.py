@@ -38,7 +38,7 @@ class HessianSpectrum(CurvatureCallback):
         draws: quadratures, from whose spread the standard errors come.
         tolerance: residuals of the eigenvalues, in relation to them.
         data: "train" (with the training step, in eval mode), "val" or a data loader.
-        examples: how many, a fixed random choice; None for all.
+        examples: how many, a fixed random choice; or all.
         parameters: patterns such as ``"layer3.*"``; None for all that are trained.
         seed: of the examples and the random vectors.
         dirpath: another folder than ``<log_dir>/landscape``.
@@ -65,7 +65,7 @@ class HessianSpectrum(CurvatureCallback):
         draws: int = 2,
         tolerance: float = 1e-2,
         data: Literal["train", "val"] | DataLoader[Any] = "train",
-        examples: int | None = 256,
+        examples: int | Literal["all"] = 256,
         parameters: Sequence[str] | None = None,
         seed: int = 0,
         dirpath: str | Path | None = None,

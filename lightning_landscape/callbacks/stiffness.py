@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 
@@ -12,9 +12,9 @@ from lightning_landscape.callbacks.measuring import MeasuringCallback, first_loa
 from lightning_landscape.curvature.stiffness import EDGES, Unpack, compute_stiffness
 from lightning_landscape.engine.objective import OwnStep, Step, objective_of
 from lightning_landscape.engine.strategies import require_supported
-from lightning_landscape.errors import LandscapeError
 from lightning_landscape.figures import plot_class_stiffness, plot_stiffness, plot_stiffness_distance
 from lightning_landscape.records.stiffness import StiffnessHistory
+from lightning_landscape.sampling.subset import sample_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ class Stiffness(MeasuringCallback):
 
     Args:
         every_n_epochs: also after every n-th epoch; None for start and end alone.
-        examples: how many training and how many validation examples, a fixed random choice; None for all.
+        examples: how many training and how many validation examples, a fixed random choice; or all.
         step: whose loss it is: ``step(module, batch)``, or the name of the module's own step, for examples of both
             kinds.
         at_checkpoints: also whenever `ModelCheckpoint` has saved.
@@ -56,7 +56,7 @@ class Stiffness(MeasuringCallback):
     def __init__(
         self,
         every_n_epochs: int | None = 1,
-        examples: int | None = 500,
+        examples: int | Literal["all"] = 500,
         step: Step | OwnStep = "training_step",
         *,
         at_checkpoints: bool = False,
@@ -66,8 +66,7 @@ class Stiffness(MeasuringCallback):
         dirpath: str | Path | None = None,
     ) -> None:
         super().__init__(every_n_epochs, at_checkpoints, name, dirpath)
-        if examples is not None and examples < 2:
-            raise LandscapeError(f"examples={examples}: give a number of at least 2, or None")
+        sample_size(examples, least=2)
         self.examples = examples
         self.step = step
         self.unpack = unpack

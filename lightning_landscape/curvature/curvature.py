@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Curvature:
             validation step, or its training step if it has no other.
         parameters: patterns such as ``"layer3.*"`` of the parameters to differentiate by; None for all that are
             trained.
-        examples: the number of examples, a fixed random choice; None for all.
+        examples: the number of examples, a fixed random choice; or all.
         seed: of that choice, of the random numbers that a step draws, and of the estimates.
         trainer: the trainer that runs the module; found by itself for a module that is being trained.
 
@@ -65,7 +65,7 @@ class Curvature:
         step: Step | OwnStep | None = None,
         *,
         parameters: Sequence[str] | None = None,
-        examples: int | None = None,
+        examples: int | Literal["all"] = "all",
         seed: int = 0,
         trainer: Any = None,
     ) -> None:

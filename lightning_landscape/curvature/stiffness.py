@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from lightning_landscape.engine.objective import OwnStep, Step
 from lightning_landscape.engine.risk import EmpiricalRisk, empirical_risk
 from lightning_landscape.engine.singles import Singles
 from lightning_landscape.errors import CurvatureError, ObjectiveError
+from lightning_landscape.sampling.subset import sample_size
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -61,7 +62,7 @@ def compute_stiffness(
     validation: DataLoader[Any] | None = None,
     step: Step | OwnStep | None = None,
     *,
-    examples: int | None = 500,
+    examples: int | Literal["all"] = 500,
     seed: int = 0,
     unpack: Unpack | None = None,
     trainer: Any = None,
@@ -75,7 +76,7 @@ def compute_stiffness(
         training: a loader over a map-style data set.
         validation: another; None measures training examples alone.
         step: as in `compute_surface`.
-        examples: how many examples of each, a fixed random choice; None for all.
+        examples: how many examples of each, a fixed random choice; or all.
         seed: of the choice.
         unpack: maps a batch of one example to its input and its label, tensors with a first dimension of 1; None takes
             the first two entries of the batch.
@@ -88,7 +89,7 @@ def compute_stiffness(
     """
     loaders = [training] if validation is None else [training, validation]
     with Guard(module, trainer):
-        singles = Singles(loaders, examples, seed)
+        singles = Singles(loaders, sample_size(examples), seed)
         order = singles.order(seed)
         with empirical_risk(module, DataLoader(singles, batch_size=None), step, seed=seed, trainer=trainer) as risk:
             gram = gradient_gram(risk)

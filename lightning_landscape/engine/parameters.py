@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_landscape.errors import GeometryError
 from lightning_landscape.geometry.slices import Line, Plane
-from lightning_landscape.geometry.weights import digest, place, weights_of
+from lightning_landscape.geometry.weights import digest, live_weights, place
 
 _NARROW = (torch.float16, torch.bfloat16)
 
@@ -47,7 +47,7 @@ class ReplicatedParameters:
         self._module = module
         self._slice = slice_
         live = require_fit(module, slice_)
-        statistics = weights_of(module, buffers=True).keys() - dict(module.named_parameters()).keys()
+        statistics = live_weights(module, buffers=True).keys() - dict(module.named_parameters()).keys()
         if move_buffers:
             require_statistics(slice_.origin, statistics)
         moving = [
@@ -66,7 +66,7 @@ class ReplicatedParameters:
     def place_origin(self) -> str:
         """Put the whole origin in place, and return the SHA-256 of all weights and running statistics there."""
         place(self._module, self._slice.origin)
-        return digest(weights_of(self._module, buffers=True))
+        return digest(live_weights(self._module, buffers=True))
 
     def place(self, *coordinates: float) -> None:
         """Put the point with these coordinates in place."""

@@ -6,7 +6,7 @@ import fnmatch
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -22,6 +22,7 @@ from lightning_landscape.engine.sample import Sample, transfer_of
 from lightning_landscape.engine.snapshot import Snapshot
 from lightning_landscape.engine.strategies import require_supported
 from lightning_landscape.errors import ObjectiveError
+from lightning_landscape.sampling.subset import sample_size
 
 T = TypeVar("T")
 
@@ -216,7 +217,7 @@ def empirical_risk(
     step: Step | OwnStep | None = None,
     *,
     parameters: Sequence[str] | None = None,
-    examples: int | None = None,
+    examples: int | Literal["all"] = "all",
     seed: int = 0,
     trainer: Trainer | None = None,
 ) -> Iterator[EmpiricalRisk]:
@@ -228,11 +229,12 @@ def empirical_risk(
         step: as in `compute_surface`.
         parameters: patterns such as ``"layer3.*"`` of the parameters to differentiate by; None for all that are
             trained.
-        examples: the number of examples, a fixed random choice; None for all.
+        examples: the number of examples, a fixed random choice; or all.
         seed: of the choice, and of the random numbers that a step draws.
         trainer: found by itself for a module that is being trained.
 
     Raises:
+        LandscapeError: if `examples` is neither a number of at least 1 nor "all".
         ObjectiveError: if the step gives no loss with a graph, or no parameter is selected.
         UnsupportedStrategyError: if the trainer's strategy shards the model.
     """
@@ -247,7 +249,7 @@ def empirical_risk(
         trainer.precision_plugin.forward_context if trainer is not None else nullcontext
     )
     with Guard(module, trainer):
-        sample = Sample(dataloader, examples, seed, transfer_of(module, trainer, device), device)
+        sample = Sample(dataloader, sample_size(examples), seed, transfer_of(module, trainer, device), device)
         with objective.active():
             risk = EmpiricalRisk(
                 module, objective, sample, chosen, seed=seed, forward_context=context, ranks=Ranks(device)

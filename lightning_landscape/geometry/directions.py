@@ -26,6 +26,7 @@ from lightning_landscape.geometry.weights import (
 Normalize = Literal["filter", "layer", "weight"]
 
 
+@torch.no_grad()
 def random_direction(
     weights: Mapping[str, Tensor],
     normalize: Normalize | None = "filter",
@@ -68,13 +69,14 @@ def random_direction(
         >>> d["weight"].norm(dim=1), d["bias"]
         (tensor([5., 0.]), tensor([0., 0.]))
     """
+    _require_known(normalize)
     weights = borrow(weights)
-    return normalize_direction(
-        Weights({name: _gaussian(tensor, seed, name) for name, tensor in weights.items()}, weights.roles),
-        weights,
-        normalize,
-        include_1d=include_1d,
-    )
+    result = Weights({}, {})
+    for name, tensor in weights.items():  # one drawn tensor at a time, since models may be large
+        role = weights.roles[name]
+        result[name] = _normalized(_gaussian(tensor, seed, name), tensor, role, normalize, include_1d)
+        result.roles[name] = role
+    return result
 
 
 @torch.no_grad()
@@ -104,20 +106,13 @@ def normalize_direction(
         >>> normalize_direction(d, w)["weight"]
         tensor([[0., 5.]])
     """
-    if normalize is not None and normalize not in get_args(Normalize):
-        raise GeometryError(f"normalize is {normalize!r}: use one of {', '.join(get_args(Normalize))}, or None")
+    _require_known(normalize)
     direction, weights = borrow(direction), borrow(weights)
     check_compatible(direction, weights, what="the direction")
     result = Weights({}, {})
     for name, w in weights.items():
         role = weights.roles[name]
-        dtype = direction_dtype(w)
-        if _rests(w, role, include_1d):
-            result[name] = torch.zeros_like(w, dtype=dtype)
-        else:
-            # In float64 and on the CPU, so that the same seed gives the same bits on every device.
-            scaled = _scaled(direction[name].cpu().double(), w.cpu().double(), role, normalize)
-            result[name] = scaled.to(w.device, dtype)
+        result[name] = _normalized(direction[name], w, role, normalize, include_1d)
         result.roles[name] = role
     return result
 
@@ -147,6 +142,20 @@ def cosine(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
 def derived_seed(seed: int, label: str) -> int:
     """A seed of 63 bits for one of several independent draws that belong to one seed."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{label}".encode()).digest()[:8], "little") >> 1
+
+
+def _require_known(normalize: Normalize | None) -> None:
+    if normalize is not None and normalize not in get_args(Normalize):
+        raise GeometryError(f"normalize is {normalize!r}: use one of {', '.join(get_args(Normalize))}, or None")
+
+
+def _normalized(d: Tensor, w: Tensor, role: Role, normalize: Normalize | None, include_1d: bool) -> Tensor:
+    """One tensor of a direction, scaled to that of the weights and on its device."""
+    dtype = direction_dtype(w)
+    if _rests(w, role, include_1d):
+        return torch.zeros_like(w, dtype=dtype)
+    # In float64 and on the CPU, so that the same seed gives the same bits on every device.
+    return _scaled(d.cpu().double(), w.cpu().double(), role, normalize).to(w.device, dtype)
 
 
 def _gaussian(tensor: Tensor, seed: int, name: str) -> Tensor:

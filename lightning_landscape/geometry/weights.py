@@ -184,6 +184,16 @@ def weights_of(module: nn.Module, *, buffers: bool = False) -> Weights:
         >>> list(weights_of(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), buffers=True))
         ['0.weight', '0.bias', '1.weight', '1.bias', '1.running_mean', '1.running_var']
     """
+    live = live_weights(module, buffers=buffers)
+    return Weights({name: tensor.clone() for name, tensor in live.items()}, live.roles)
+
+
+def live_weights(module: nn.Module, *, buffers: bool = False) -> Weights:
+    """Return the tensors that `weights_of` copies: they change with the module.
+
+    Raises:
+        GeometryError: If a parameter of a lazy module has no shape yet.
+    """
     modules = dict(module.named_modules())
     weights = Weights()
     for name, parameter in module.named_parameters():
@@ -192,12 +202,12 @@ def weights_of(module: nn.Module, *, buffers: bool = False) -> Weights:
                 f"parameter {name} of a lazy module has no shape yet: run the module on one batch first"
             )
         if parameter.is_floating_point():
-            weights[name] = parameter.detach().clone()
+            weights[name] = parameter.detach()
             weights.roles[name] = role_of(name, parameter, modules)
     if buffers:
         for name, buffer in module.named_buffers():
             if is_statistic(name, modules):
-                weights[name] = buffer.detach().clone()
+                weights[name] = buffer.detach()
                 weights.roles[name] = STATISTIC
     return weights
 

@@ -105,9 +105,10 @@ def footprint(
 ) -> Footprint:
     r"""Predict memory and disk of a surface.
 
-    Memory is the origin and the directions, as large as the parameters each; the examples, which stay loaded; and the
-    activations of a batch. Disk is 8 bytes for each channel's value and error at each point and 1 for "done", and for
-    an estimated surface as much for the coarse values and :math:`8 (B + 1)` a channel for the subset's batches.
+    Memory is the origin, the directions and the copy from which the module is restored, as large as the parameters
+    each; the examples, which stay loaded; and the activations of a batch. Disk is 8 bytes for each channel's value and
+    error at each point and 1 for "done", and for an estimated surface as much for the coarse values and
+    :math:`8 (B + 1)` a channel for the subset's batches.
 
     Args:
         parameters: bytes of the module's parameters and buffers.
@@ -120,11 +121,11 @@ def footprint(
         subset_batches: B, 0 for the exact surface.
 
     >>> footprint(100, 2, 10, 4, 7, points=9, channels=1).memory
-    347
+    447
     """
     row = 16 * channels + 1
     kept = (row + 8 * channels * (subset_batches + 1) + 1) if subset_batches else 0
-    return Footprint((1 + directions) * parameters, examples * example_bytes, activations, points * (row + kept))
+    return Footprint((2 + directions) * parameters, examples * example_bytes, activations, points * (row + kept))
 
 
 def seconds_of(text: str | float) -> float:

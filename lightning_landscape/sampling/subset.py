@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
-from lightning_landscape.errors import ObjectiveError
+from lightning_landscape.errors import LandscapeError, ObjectiveError
+
+
+def sample_size(examples: int | Literal["all"], least: int = 1) -> int | None:
+    """Return how many examples to take; None for all.
+
+    Args:
+        examples: the user's choice.
+        least: the smallest number that makes sense.
+
+    Raises:
+        LandscapeError: if it is neither "all" nor a number of at least `least`.
+    """
+    if examples == "all":
+        return None
+    if not isinstance(examples, int) or isinstance(examples, bool) or examples < least:
+        raise LandscapeError(f"examples={examples!r}: give a number of at least {least}, or 'all'")
+    return examples
 
 
 def subset_indices(population: int, examples: int | None, seed: int) -> npt.NDArray[np.int64]:

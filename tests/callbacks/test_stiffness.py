@@ -47,7 +47,7 @@ def test_training_ends_with_the_same_bits(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_measured_are_the_gradients_of_the_step(tmp_path: Path) -> None:
     """The class matrices at the end, against gradients that are taken by hand."""
-    callback = Stiffness(examples=None, every_n_epochs=3)
+    callback = Stiffness(examples="all", every_n_epochs=3)
     module = run(tmp_path, callback)
     history = callback.history()
     module.eval()

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_landscape import Curvature, CurvatureError, GradientSubspace, HessianSpectrum
+from tests.distributed.launch import end
 from tests.modules_under_test import Delicate, assert_same, dataset, state_of, train
 
 OPTIONS: dict[str, Any] = {"devices": 2, "strategy": "ddp"}
@@ -58,7 +59,7 @@ def main(folder: Path) -> None:
         assert "not finite" in str(error)  # noqa: PT017 both ranks raise, and neither is under pytest
     else:
         raise AssertionError(f"rank {rank} did not notice")
-    print(f"rank {rank} passed", flush=True)
+    end()
 
 
 if __name__ == "__main__":

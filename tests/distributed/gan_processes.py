@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from lightning_landscape import CollapseMonitor, PredictionGAN
 from lightning_landscape.data.ring import ring_modes
 from lightning_landscape.sampling.modes import mode_coverage
+from tests.distributed.launch import end
 
 EXAMPLES, BATCH = 64, 16
 
@@ -83,10 +84,7 @@ def main(folder: Path) -> None:
     draws = [torch.empty(4) for _ in range(2)]
     dist.all_gather(draws, torch.rand(4, generator=own._random()))
     assert not torch.equal(*draws), "the ranks draw the same noise"
-    # Threads of the group that outlive the interpreter end the process with an abort.
-    dist.barrier()
-    dist.destroy_process_group()
-    print(f"rank {rank} passed", flush=True)
+    end()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from lightning_landscape import RandomSubspace, Stiffness
 from lightning_landscape.curvature.stiffness import StiffnessMeasurement, compute_stiffness
+from tests.distributed.launch import end
 from tests.modules_under_test import Delicate, assert_same, dataset, state_of, train
 
 OPTIONS = {"devices": 2, "strategy": "ddp", "num_sanity_val_steps": 0}
@@ -46,7 +47,7 @@ def main(folder: Path) -> None:
     assert torch.equal(*both)
     exchanged = [p for p in run.strategy.model.parameters() if p.requires_grad]
     assert [tuple(p.shape) for p in exchanged] == [(4,)]
-    print(f"rank {rank} passed", flush=True)
+    end()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from lightning_landscape.data import Digits
 from lightning_landscape.models import MLP
 from lightning_landscape.modules import QuantizedClassifier
+from tests.distributed.launch import end
 
 
 def main(folder: Path) -> None:
@@ -51,7 +52,7 @@ def main(folder: Path) -> None:
             assert torch.equal(*everyone), f"{method}: the ranks differ in {name}"
         assert bool((module.net[1].weight.abs() == 1).all())
         assert not torch.equal(module.net[1].weight, before.sign())
-    print(f"rank {dist.get_rank()} passed", flush=True)
+    end()
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_the_run_of_two_processes_wrote_its_surfaces_once(folder: Path) -> None:
 def test_two_processes_give_the_estimate_of_one(folder: Path, tmp_path: Path) -> None:
     """Both passes are shared, and both ranks return the whole, with its errors on disk."""
     single = estimate(tmp_path)
-    assert single.attrs["coarse_points"] == [4, 4]
+    assert single.attrs["coarse_points"] == [5, 5]
     for rank in (0, 1):
         values = torch.load(folder / f"estimate{rank}.pt", weights_only=True)
         for name in single.names:

@@ -28,7 +28,7 @@ def test_several_data_sets_add_up() -> None:
 
 def test_memory_and_disk() -> None:
     exact = footprint(1000, 2, 50, 8, 300, points=100, channels=2)
-    assert exact.memory == 3000 + 400 + 300
+    assert exact.memory == 4000 + 400 + 300
     assert exact.disk == 100 * (2 * 16 + 1)
     estimated = footprint(1000, 2, 50, 8, 300, points=100, channels=2, subset_batches=8)
     assert estimated.disk == 100 * (2 * 33 + 2 * 8 * 9 + 1)
