@@ -153,8 +153,6 @@ class ImageDataModule(SplitDataModule):
         augment: Whether training images are shifted and flipped at random (:func:`crop_and_flip`).
     """
 
-    collate_fn = staticmethod(collate)
-
     def __init__(
         self,
         *,
@@ -165,7 +163,7 @@ class ImageDataModule(SplitDataModule):
         evaluation_batch_size: int,
         augment: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, evaluation_batch_size=evaluation_batch_size)
+        super().__init__(batch_size=batch_size, evaluation_batch_size=evaluation_batch_size, collate_fn=collate)
         self.scale = scale
         self.mean = mean
         self.std = std

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from lightning import LightningDataModule
@@ -59,12 +59,14 @@ class SplitDataModule(LightningDataModule):
     Args:
         batch_size: Examples in a training batch.
         evaluation_batch_size: Examples in a batch of the other loaders.
+        collate_fn: Makes a batch of what the data set gives; None for PyTorch's own.
     """
 
-    collate_fn: ClassVar[Callable[[Any], Batch] | None] = None
-
-    def __init__(self, *, batch_size: int, evaluation_batch_size: int) -> None:
+    def __init__(
+        self, *, batch_size: int, evaluation_batch_size: int, collate_fn: Callable[[Any], Batch] | None = None
+    ) -> None:
         super().__init__()
+        self.collate_fn = collate_fn
         self.batch_size = batch_size
         self.evaluation_batch_size = evaluation_batch_size
         self._splits: dict[Split, Batch] = {}
@@ -100,9 +102,7 @@ class SplitDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled training batches."""
-        return DataLoader(
-            self.dataset("train"), batch_size=self.batch_size, shuffle=True, collate_fn=type(self).collate_fn
-        )
+        return DataLoader(self.dataset("train"), batch_size=self.batch_size, shuffle=True, collate_fn=self.collate_fn)
 
     def evaluation_dataloader(self, split: Split = "train") -> DataLoader[Any]:
         """Every example of a split, in order and without augmentation: what to evaluate a loss surface on.
@@ -113,7 +113,7 @@ class SplitDataModule(LightningDataModule):
         Returns:
             A loader with batches of ``evaluation_batch_size``.
         """
-        return DataLoader(self.dataset(split), batch_size=self.evaluation_batch_size, collate_fn=type(self).collate_fn)
+        return DataLoader(self.dataset(split), batch_size=self.evaluation_batch_size, collate_fn=self.collate_fn)
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """The validation examples; no loader if none were held out."""

@@ -6,6 +6,7 @@ import hashlib
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,7 +95,8 @@ class CharacterText(SplitDataModule):
             raise RecordError(f"{self.path} does not exist: {hint}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise RecordError(f"cannot read text from {self.path}: {error}") from error
-        codes, indices = torch.tensor([ord(character) for character in text]).unique(return_inverse=True)
+        codes, inverse = np.unique(np.frombuffer(text.encode("utf-32-le"), dtype="<u4"), return_inverse=True)
+        indices = torch.from_numpy(inverse.astype(np.int64))
         if len(codes) > self.vocabulary:
             raise RecordError(
                 f"{self.path} has {len(codes)} different characters and vocabulary={self.vocabulary}: "

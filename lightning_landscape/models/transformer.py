@@ -32,8 +32,8 @@ class TransformerBlock(nn.Module):
         # With the weights asked for, attention is the plain formula: its fused kernel has no second derivative.
         found, _ = self.attention(normed, normed, normed, attn_mask=hidden, need_weights=True)
         stream = stream + found if self.shortcuts else found
-        found = self.network(self.network_norm(stream))
-        return stream + found if self.shortcuts else found
+        added: Tensor = self.network(self.network_norm(stream))
+        return stream + added if self.shortcuts else added
 
 
 class Transformer(nn.Module):

@@ -14,7 +14,7 @@ from tests.tasks.test_tasks import CONF, configuration
 
 EXPERIMENTS = [
     "experiment=gallery",
-    "experiments=[gan_saddle saddle.iterations=8 saddle.table_iterations=8,nonsense]",
+    "experiments=['gan_saddle saddle.iterations=8 saddle.table_iterations=8','goldilocks slices.draws=1']",
 ]
 
 
@@ -44,23 +44,24 @@ def test_it_goes_on_after_a_failure_and_where_it_stopped(tmp_path: Path, started
     assert "lightning-landscape experiment=gan_saddle saddle.iterations=8 saddle.table_iterations=8" in page
     assert "A saddle, with simultaneous and alternating steps and with prediction" in page
     assert "seed 1" in page
-    assert "Could not find &#x27;experiment/nonsense&#x27;" in page
+    assert "lightning-landscape: mode=goldilocks needs runs and slices.draws of at least 2" in page
     marker = json.loads((folder / "gan_saddle" / "gallery.json").read_text())
     assert marker["failure"] is None
     assert marker["seconds"] > 0
     assert "torch" in marker["machine"]
-    assert started == ["gan_saddle", "nonsense"]
+    assert started == ["gan_saddle", "goldilocks"]
 
     gallery(configuration(folder, *EXPERIMENTS))
-    assert started == ["gan_saddle", "nonsense", "nonsense"]
+    assert started == ["gan_saddle", "goldilocks", "goldilocks"]
     assert path.read_text(encoding="utf-8").count("data:image/") == len(pictures)
 
-    gallery(configuration(folder, "experiment=gallery", "experiments=[gan_saddle saddle.iterations=9]"))
+    gallery(configuration(folder, "experiment=gallery", "experiments=['gan_saddle saddle.iterations=9']"))
     assert started[3:] == ["gan_saddle"]
 
 
 @pytest.mark.parametrize(
-    ("listed", "words"), [("[]", "needs experiments"), ("[gan_saddle,gan_saddle seed=2]", "gan_saddle more than once")]
+    ("listed", "words"),
+    [("[]", "needs experiments"), ("[gan_saddle,'gan_saddle seed=2']", "gan_saddle more than once")],
 )
 def test_what_cannot_be_run_is_refused(tmp_path: Path, listed: str, words: str) -> None:
     with pytest.raises(LandscapeError, match=words):
