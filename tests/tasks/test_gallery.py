@@ -12,15 +12,18 @@ from lightning_landscape import LandscapeError
 from lightning_landscape.tasks import TASKS, gallery
 from tests.tasks.test_tasks import CONF, configuration
 
-EXPERIMENTS = [
-    "experiment=gallery",
-    "experiments=['gan_saddle saddle.iterations=8 saddle.table_iterations=8','goldilocks slices.draws=1']",
-]
+EXPERIMENTS = "experiments=['gan_saddle saddle.iterations=8 saddle.table_iterations=8','goldilocks slices.draws=1']"
+
+
+def gallery_in(folder: Path, *overrides: str) -> list[Path]:
+    cfg = configuration(folder.parent, "experiment=gallery", *overrides)
+    cfg.output_dir = str(folder)
+    return gallery(cfg)
 
 
 def test_it_goes_on_after_a_failure_and_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "it's here"
-    (path,) = gallery(configuration(folder, *EXPERIMENTS))
+    (path,) = gallery_in(folder, EXPERIMENTS)
     assert path == folder / "gallery.html"
     page = path.read_text(encoding="utf-8")
     pictures = sorted(picture.name for picture in (folder / "gan_saddle").glob("*.png"))
@@ -43,10 +46,10 @@ def test_it_goes_on_after_a_failure_and_where_it_stopped(tmp_path: Path, monkeyp
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    gallery(configuration(folder, *EXPERIMENTS))
+    gallery_in(folder, EXPERIMENTS)
     assert started == ["experiment=goldilocks"]  # what failed is tried again, what was finished is not
     assert path.read_text(encoding="utf-8").count("data:image/") == len(pictures)
-    gallery(configuration(folder, "experiment=gallery", "experiments=['gan_saddle saddle.iterations=9']"))
+    gallery_in(folder, "experiments=['gan_saddle saddle.iterations=9']")
     assert started[1:] == ["experiment=gan_saddle"]  # with other overrides it is another experiment
 
 
