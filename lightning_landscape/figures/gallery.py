@@ -14,6 +14,7 @@ from PIL import Image
 from lightning_landscape.figures import page
 
 PICTURES = (".png", ".gif")
+_WIDE = 2.2  # width over height from which a picture takes a row for itself
 _DENSITY = 1.5  # pixels of a picture for one of the page: figures are drawn at 130 to 160 dots an inch, pages have 96
 
 
@@ -103,6 +104,7 @@ def _section(exhibit: Exhibit, beside: pathlib.Path) -> str:
 def _picture(exhibit: Exhibit, name: str) -> str:
     file = exhibit.folder / name
     with Image.open(file) as picture:
-        width = round(picture.width / _DENSITY)
+        width, wide = round(picture.width / _DENSITY), picture.width > _WIDE * picture.height
     shown = page.embedded(file.read_bytes(), file.suffix.removeprefix("."), f"{exhibit.title}: {file.stem}", width)
-    return f'<figure class="card">{shown}<figcaption>{html.escape(name)}</figcaption></figure>'
+    style = ' style="grid-column:1/-1"' if wide else ""
+    return f'<figure class="card"{style}>{shown}<figcaption>{html.escape(name)}</figcaption></figure>'

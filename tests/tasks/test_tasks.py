@@ -152,8 +152,8 @@ def test_texts_are_compared(tmp_path: Path) -> None:
     for name in ("with-shortcuts", "without-shortcuts"):
         curve = Surface.load(tmp_path / "out" / name / "landscape" / "curve.h5")
         assert curve.complete
-        assert {"train/loss", "test/loss", "test/val_accuracy"} <= set(curve.names)
-        (principal,) = (tmp_path / "out" / name / "landscape").glob("principal-*.h5")
+        assert {"train/loss", "test/loss", "test/accuracy"} <= set(curve.names)
+        (principal,) = (tmp_path / "out" / name / "landscape").glob("pca-*.h5")
         assert Surface.load(principal).path is not None
 
 
