@@ -97,8 +97,7 @@ def _section(exhibit: Exhibit, beside: pathlib.Path) -> str:
         body.append(f"<pre>{html.escape(exhibit.failure)}</pre>")
     pictures = "".join(_picture(exhibit, name) for name in exhibit.pictures)
     body.append(f'<div class="wide">{pictures}</div>' if pictures else "")
-    heading = f"{html.escape(exhibit.title)}"
-    return f'<section id="{html.escape(exhibit.name)}"><h2>{heading}</h2>\n{"".join(body)}\n</section>'
+    return f'<section id="{html.escape(exhibit.name)}"><h2>{html.escape(exhibit.title)}</h2>\n{"".join(body)}\n</section>'
 
 
 def _picture(exhibit: Exhibit, name: str) -> str:
