@@ -97,7 +97,8 @@ def _section(exhibit: Exhibit, beside: pathlib.Path) -> str:
         body.append(f"<pre>{html.escape(exhibit.failure)}</pre>")
     pictures = "".join(_picture(exhibit, name) for name in exhibit.pictures)
     body.append(f'<div class="wide">{pictures}</div>' if pictures else "")
-    return f'<section id="{html.escape(exhibit.name)}"><h2>{html.escape(exhibit.title)}</h2>\n{"".join(body)}\n</section>'
+    heading = f"<h2>{html.escape(exhibit.title)}</h2>"
+    return f'<section id="{html.escape(exhibit.name)}">{heading}\n{"".join(body)}\n</section>'
 
 
 def _picture(exhibit: Exhibit, name: str) -> str:
