@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from sklearn.datasets import load_digits
 
-from lightning_landscape.data.images import Batch, ImageDataModule, Split, hold_out
+from lightning_landscape.data.images import ImageDataModule
+from lightning_landscape.data.splits import Batch, Split, hold_out
 
 
 class Digits(ImageDataModule):

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
-from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from lightning_landscape.data.splits import Batch, Split, SplitDataModule
 from lightning_landscape.errors import ObjectiveError
-
-Split = Literal["train", "val", "test"]
-Batch = tuple[Tensor, Tensor]
 
 
 def crop_and_flip(images: Tensor, padding: int = 4) -> Tensor:
@@ -46,28 +42,6 @@ def crop_and_flip(images: Tensor, padding: int = 4) -> Tensor:
     example = torch.arange(count)[:, None, None, None]
     channel = torch.arange(channels)[:, None, None]
     return padded[example, channel, rows[:, None, :, None], columns[:, None, None, :]]
-
-
-def hold_out(pixels: Tensor, labels: Tensor, size: int, seed: int) -> tuple[Batch, Batch]:
-    """Split labelled images into the rest and a random part of ``size``, both in the original order.
-
-    Args:
-        pixels: ``[N, ...]``.
-        labels: ``[N]``.
-        size: Examples in the part, from 0 up to N - 1.
-        seed: Of the draw. PyTorch's global generator is not touched.
-
-    Returns:
-        The rest and the part, each as images and labels.
-
-    Raises:
-        ObjectiveError: The part would be negative, or would leave nothing.
-    """
-    if not 0 <= size < len(pixels):
-        raise ObjectiveError(f"cannot hold out {size} of {len(pixels)} examples: choose from 0 to {len(pixels) - 1}")
-    held = torch.zeros(len(pixels), dtype=torch.bool)
-    held[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))[:size]] = True
-    return (pixels[~held], labels[~held]), (pixels[held], labels[held])
 
 
 def pixel_statistics(pixels: Tensor, scale: float) -> tuple[list[float], list[float]]:
@@ -164,12 +138,11 @@ def collate(batch: Batch | list[Batch]) -> Batch:
     return images, labels
 
 
-class ImageDataModule(LightningDataModule):
+class ImageDataModule(SplitDataModule):
     """Data module of labelled images in memory; a subclass says where they come from in :meth:`read`.
 
-    ``train_dataloader`` shuffles and, if asked, augments. What a loss surface should be evaluated on comes from
-    :meth:`evaluation_dataloader`: in order, complete, never augmented. There are no worker processes, since making a
-    batch is one indexing operation.
+    Inputs are uint8 pixels ``[N, C, H, W]`` and labels int64 ``[N]``, which the loaders augment, if asked, for training
+    alone, and normalise. Making a batch is one indexing operation.
 
     Args:
         scale: The value of a white pixel.
@@ -190,24 +163,12 @@ class ImageDataModule(LightningDataModule):
         evaluation_batch_size: int,
         augment: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size=batch_size, evaluation_batch_size=evaluation_batch_size, collate_fn=collate)
         self.scale = scale
         self.mean = mean
         self.std = std
-        self.batch_size = batch_size
-        self.evaluation_batch_size = evaluation_batch_size
         self.augment = augment
-        self._splits: dict[Split, Batch] = {}
         self._statistics: tuple[list[float], list[float]] | None = None
-
-    def read(self) -> dict[Split, Batch]:
-        """Read every split: uint8 pixels ``[N, C, H, W]`` and int64 labels ``[N]``. For the subclass to define."""
-        raise NotImplementedError(f"{type(self).__name__} does not define read()")
-
-    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
-        """Read the images, once. A trainer calls this; so does :meth:`images`, for use without a trainer."""
-        if not self._splits:
-            self._splits = self.read()
 
     def images(self, split: Split, augment: bool = False) -> Images:
         """The images of a split as a data set.
@@ -218,44 +179,20 @@ class ImageDataModule(LightningDataModule):
 
         Returns:
             The data set, normalised with the training images' statistics.
-
-        Raises:
-            ObjectiveError: There is no such split, or it is empty.
         """
-        self.setup()
-        if split not in self._splits:
-            raise ObjectiveError(f"there is no split {split!r}: choose from {', '.join(self._splits)}")
-        pixels, labels = self._splits[split]
-        if not len(pixels):
-            raise ObjectiveError(f"the {split} split holds no images: hold some out for it, or use another split")
+        pixels, labels = self.examples(split)
         mean, std = self.mean, self.std
         if mean is None or std is None:
             if self._statistics is None:
-                self._statistics = pixel_statistics(self._splits["train"][0], self.scale)
+                self._statistics = pixel_statistics(self.examples("train")[0], self.scale)
             mean, std = mean or self._statistics[0], std or self._statistics[1]
         return Images(pixels, labels, self.scale, mean, std, augment)
+
+    def dataset(self, split: Split) -> Images:
+        """The images of a split as a data set, without augmentation."""
+        return self.images(split)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled training batches, augmented if the data module was told to."""
         images = self.images("train", augment=self.augment)
         return DataLoader(images, batch_size=self.batch_size, shuffle=True, collate_fn=collate)
-
-    def evaluation_dataloader(self, split: Split = "train") -> DataLoader[Batch]:
-        """Every image of a split, in order and without augmentation: what to evaluate a loss surface on.
-
-        Args:
-            split: "train", "val" or "test".
-
-        Returns:
-            A loader with batches of ``evaluation_batch_size``.
-        """
-        return DataLoader(self.images(split), batch_size=self.evaluation_batch_size, collate_fn=collate)
-
-    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        """The validation images; no loader if none were held out."""
-        self.setup()
-        return self.evaluation_dataloader("val") if len(self._splits["val"][0]) else []
-
-    def test_dataloader(self) -> DataLoader[Batch]:
-        """The test images."""
-        return self.evaluation_dataloader("test")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lightning_landscape.data.images import Batch, ImageDataModule, Split, hold_out
+from lightning_landscape.data.images import ImageDataModule
+from lightning_landscape.data.splits import Batch, Split, hold_out
 from lightning_landscape.errors import RecordError
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from lightning_landscape.data.images import Batch, ImageDataModule, Split, hold_out
+from lightning_landscape.data.images import ImageDataModule
+from lightning_landscape.data.splits import Batch, Split, hold_out
 from lightning_landscape.errors import RecordError
 
 # Mean and standard deviation of the training pixels scaled to [0, 1]; CIFAR-10's are those of the paper's networks.

@@ -6,6 +6,7 @@ from lightning_landscape.figures.contours import plot_contours
 from lightning_landscape.figures.convexity import plot_convexity
 from lightning_landscape.figures.curves import plot_curves
 from lightning_landscape.figures.errors import plot_errors
+from lightning_landscape.figures.gallery import Exhibit, write_gallery
 from lightning_landscape.figures.interactive import interactive_surface, write_html
 from lightning_landscape.figures.panels import Panel, Series, plot_panels
 from lightning_landscape.figures.paths import plot_paths
@@ -21,6 +22,7 @@ from lightning_landscape.figures.trajectory import plot_trajectory
 from lightning_landscape.figures.vtk import write_vtk
 
 __all__ = [
+    "Exhibit",
     "Panel",
     "Report",
     "RunSummary",
@@ -48,6 +50,7 @@ __all__ = [
     "plot_surface",
     "plot_training_errors",
     "plot_trajectory",
+    "write_gallery",
     "write_html",
     "write_report",
     "write_vtk",

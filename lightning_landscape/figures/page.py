@@ -152,9 +152,22 @@ def image(figure: Figure, alt: str, *, css: str = "") -> str:
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
     width = round(96 * float(figure.get_size_inches()[0]))
-    return (
-        f'<figure class="{css}"><img src="data:image/png;base64,{data}" alt="{html.escape(alt)}" '
-        f'style="max-width:{width}px"></figure>'
-    )
+    return f'<figure class="{css}">{embedded(buffer.getvalue(), "png", alt, width)}</figure>'
+
+
+def embedded(data: bytes, kind: str, alt: str, width: int | None = None) -> str:
+    """An image element that carries its picture.
+
+    Args:
+        data: the content of the picture's file.
+        kind: its format, "png" or "gif".
+        alt: what it shows, for those who do not see it.
+        width: pixels that it takes at most; None for no bound but the page's.
+
+    Returns:
+        HTML.
+    """
+    encoded = base64.b64encode(data).decode("ascii")
+    style = "" if width is None else f' style="max-width:{width}px"'
+    return f'<img src="data:image/{kind};base64,{encoded}" alt="{html.escape(alt)}"{style}>'

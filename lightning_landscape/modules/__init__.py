@@ -4,5 +4,7 @@ from lightning_landscape.modules.classifier import Classifier
 from lightning_landscape.modules.gan_losses import AdversarialLoss
 from lightning_landscape.modules.prediction_gan import PredictionGAN
 from lightning_landscape.modules.quantized_classifier import QuantizedClassifier
+from lightning_landscape.modules.regressor import Regressor
+from lightning_landscape.modules.supervised import Supervised
 
-__all__ = ["AdversarialLoss", "Classifier", "PredictionGAN", "QuantizedClassifier"]
+__all__ = ["AdversarialLoss", "Classifier", "PredictionGAN", "QuantizedClassifier", "Regressor", "Supervised"]

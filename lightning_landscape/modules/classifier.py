@@ -7,12 +7,12 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from lightning import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import MulticlassAccuracy
+
+from lightning_landscape.modules.supervised import Supervised
 
 # The optimizer of the paper's networks (Li et al. 2018, section 5).
 PAPER_SGD: Callable[[Iterator[nn.Parameter]], Optimizer] = partial(
@@ -20,7 +20,7 @@ PAPER_SGD: Callable[[Iterator[nn.Parameter]], Optimizer] = partial(
 )
 
 
-class Classifier(LightningModule):
+class Classifier(Supervised):
     """Trains a network to classify: a loss of logits and labels, an optimizer, perhaps a schedule, and the accuracy.
 
     Each step takes a batch ``(inputs, labels)``, returns the mean loss over the batch and logs, as means over the
@@ -31,7 +31,8 @@ class Classifier(LightningModule):
     restore one, pass the network again: ``Classifier.load_from_checkpoint(path, net=..., optimizer=...)``.
 
     Args:
-        net: Maps inputs to logits ``[N, num_classes]``.
+        net: Maps inputs to logits ``[N, num_classes]``, or ``[N, num_classes, ...]`` for labels ``[N, ...]`` with a
+            class for each position.
         optimizer: Makes the optimizer from the parameters, such as ``functools.partial(torch.optim.Adam, lr=1e-3)``
             (``_partial_: true`` in a Hydra configuration).
         scheduler: Makes the learning rate's schedule, from the optimizer, stepped after each epoch;
@@ -53,47 +54,15 @@ class Classifier(LightningModule):
         loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
         num_classes: int = 10,
     ) -> None:
-        super().__init__()
+        super().__init__(net, optimizer, scheduler, loss)
         # Only this plain number: a checkpoint with a pickled network or function would need weights_only=False.
         self.save_hyperparameters("num_classes")
-        self.net = net
-        self.optimizer_factory = optimizer
-        self.scheduler_factory = scheduler
-        self.loss = loss
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits ``[N, num_classes]``."""
-        logits: Tensor = self.net(inputs)
-        return logits
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Mean loss over a training batch."""
-        return self._step(batch, "train", self.train_accuracy)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Mean loss over a validation batch."""
-        return self._step(batch, "val", self.val_accuracy)
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Mean loss over a test batch."""
-        return self._step(batch, "test", self.test_accuracy)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer over all parameters and, if there is one, its schedule."""
-        optimizer = self.optimizer_factory(self.parameters())
-        if self.scheduler_factory is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer)}
-
-    def _step(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: MulticlassAccuracy) -> Tensor:
-        inputs, labels = batch
-        logits = self(inputs)
-        loss = self.loss(logits, labels)
-        accuracy(logits, labels)
-        size = len(labels)
-        self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=size)
-        self.log(f"{stage}_accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
-        return loss
+    def measure(self, outputs: Tensor, targets: Tensor, stage: str) -> None:
+        """Log the accuracy."""
+        accuracy: MulticlassAccuracy = getattr(self, f"{stage}_accuracy")
+        accuracy(outputs, targets)
+        self.log(f"{stage}_accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(targets))

@@ -4,6 +4,7 @@ from lightning_landscape.tasks.batch_size_curvature import batch_size_curvature
 from lightning_landscape.tasks.compare import compare
 from lightning_landscape.tasks.convexity import convexity
 from lightning_landscape.tasks.curvature import curvature
+from lightning_landscape.tasks.gallery import gallery
 from lightning_landscape.tasks.gan_images import gan_images
 from lightning_landscape.tasks.gan_rings import gan_rings
 from lightning_landscape.tasks.gan_saddle import gan_saddle
@@ -38,6 +39,7 @@ TASKS = {
     "intrinsic_dimension": intrinsic_dimension,
     "goldilocks": goldilocks,
     "batch_size_curvature": batch_size_curvature,
+    "gallery": gallery,
 }
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "compare",
     "convexity",
     "curvature",
+    "gallery",
     "gan_images",
     "gan_rings",
     "gan_saddle",

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer, see
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_landscape.callbacks.loss_landscape import LossLandscape
-from lightning_landscape.data.images import ImageDataModule
+from lightning_landscape.data.splits import EvaluationData
 from lightning_landscape.engine.checkpoint import weights_from_checkpoint
 from lightning_landscape.geometry.weights import place
 
@@ -75,7 +75,7 @@ def build_run(cfg: DictConfig) -> Run:
     data: LightningDataModule = instantiate(cfg.data, _convert_="all")
     callbacks = list(instantiate(cfg.callbacks, _convert_="all").values())
     for callback in callbacks:
-        if isinstance(callback, LossLandscape) and callback.data == "train" and isinstance(data, ImageDataModule):
+        if isinstance(callback, LossLandscape) and callback.data == "train" and isinstance(data, EvaluationData):
             data.prepare_data()
             callback.data, callback.step = data.evaluation_dataloader("train"), callback.step or "training_step"
     loggers = list(instantiate(cfg.logger, _convert_="all").values())

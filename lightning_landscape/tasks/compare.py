@@ -15,7 +15,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_landscape.data.images import ImageDataModule
+from lightning_landscape.data.splits import EvaluationData, Split
 from lightning_landscape.engine.surface import compute_surface
 from lightning_landscape.errors import LandscapeError
 from lightning_landscape.figures import Report, RunSummary, plot_comparison, plot_curves, write_report
@@ -27,6 +27,7 @@ from lightning_landscape.tasks.build import build_run, execute, of_run, quieten
 from lightning_landscape.tasks.interpolate import curve_grid
 
 _log = logging.getLogger(__name__)
+_SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,18 @@ def compare(cfg: DictConfig) -> list[Path]:
 
 
 def landscape(cfg: DictConfig) -> Landscape:
-    """Train or load one network, with the callbacks' surfaces, and add its 1-D curve on training and test data."""
+    """Train or load one network, with the callbacks' surfaces, and add its 1-D curve on training and test data.
+
+    Raises:
+        LandscapeError: if the data module does not say how to evaluate on its splits.
+    """
     started = time.perf_counter()
     run = build_run(cfg)
+    if not isinstance(run.data, EvaluationData):
+        raise LandscapeError(
+            f"mode=compare evaluates training and test data, and {type(run.data).__name__} has no "
+            "evaluation_dataloader(split): define it, or use mode=train"
+        )
     _log.info("%s: %s", cfg.name, "training" if cfg.weights is None else "surfaces of the given weights")
     execute(run)
     _log.info("%s: a curve on training and test data", cfg.name)
@@ -148,19 +158,11 @@ def _summary(name: str, made: Landscape, curve: Surface) -> RunSummary:
     return RunSummary(name, made.parameters, {**metrics, "seconds": round(made.seconds, 1)})
 
 
-def _curve(module: LightningModule, data: object, cfg: DictConfig, path: Path) -> None:
-    """Evaluate along the first of the plane's random directions, on training and on test data.
-
-    Raises:
-        LandscapeError: if the data module does not say how to evaluate on its splits.
-    """
-    if not isinstance(data, ImageDataModule):
-        raise LandscapeError(
-            f"mode=compare evaluates an ImageDataModule and found {type(data).__name__}: use mode=train instead"
-        )
+def _curve(module: LightningModule, data: EvaluationData, cfg: DictConfig, path: Path) -> None:
+    """Evaluate along the first of the plane's random directions, on training and on test data."""
     compute_surface(
         module,
-        {split: data.evaluation_dataloader(split) for split in ("train", "test")},
+        {split: data.evaluation_dataloader(split) for split in _SPLITS},
         Line.random(weights_of(module)),
         curve_grid(cfg.curve),
         path=path,

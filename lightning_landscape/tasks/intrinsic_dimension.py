@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_landscape.data.images import ImageDataModule
+from lightning_landscape.data.splits import EvaluationData
 from lightning_landscape.errors import LandscapeError
 from lightning_landscape.figures import Panel, Series, plot_panels
 from lightning_landscape.modules.subspace import RandomSubspace
@@ -89,10 +89,10 @@ def _train(cfg: DictConfig, dimension: int, seed: int) -> dict[str, float]:
     callbacks: list[object] = run.trainer.callbacks  # type: ignore[attr-defined]
     if dimension:
         callbacks.append(RandomSubspace(dimension, cfg.search.projection, seed))
-    if not isinstance(run.data, ImageDataModule):
+    if not isinstance(run.data, EvaluationData):
         raise LandscapeError(
-            f"mode=intrinsic_dimension tests on an ImageDataModule and found {type(run.data).__name__}: choose one of "
-            "the data sets of this package"
+            f"mode=intrinsic_dimension evaluates test data, and {type(run.data).__name__} has no "
+            "evaluation_dataloader(split): define it, or choose one of the data sets of this package"
         )
     parameters = sum(p.numel() for p in run.module.parameters())
     run.trainer.fit(run.module, datamodule=run.data)

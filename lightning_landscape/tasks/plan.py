@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from lightning_landscape.callbacks.loss_landscape import LossLandscape
-from lightning_landscape.data.images import ImageDataModule
+from lightning_landscape.data.splits import EvaluationData
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.choice import Examples
 from lightning_landscape.engine.objective import OwnStep, Step
@@ -100,8 +100,11 @@ def _wanted(cfg: DictConfig) -> Iterator[Wanted]:
 
 
 def _curve(name: str, run: Run, cfg: DictConfig) -> Wanted:
-    if not isinstance(run.data, ImageDataModule):
-        raise LandscapeError(f"mode={cfg.mode} evaluates an ImageDataModule and found {type(run.data).__name__}")
+    if not isinstance(run.data, EvaluationData):
+        raise LandscapeError(
+            f"mode={cfg.mode} evaluates training and test data, and {type(run.data).__name__} has no "
+            "evaluation_dataloader(split): define it"
+        )
     run.data.prepare_data()
     data = {split: run.data.evaluation_dataloader(split) for split in ("train", "test")}
     return Wanted(name, 1, run.module, data, curve_grid(cfg.curve), cfg.curve.examples)

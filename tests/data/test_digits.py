@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from lightning_landscape.data import Digits
-from lightning_landscape.data.images import Split
+from lightning_landscape.data.splits import Split
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 

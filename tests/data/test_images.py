@@ -7,7 +7,8 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from lightning_landscape.data import ImageDataModule, Images
-from lightning_landscape.data.images import Batch, Split, collate, crop_and_flip, hold_out, pixel_statistics
+from lightning_landscape.data.images import collate, crop_and_flip, pixel_statistics
+from lightning_landscape.data.splits import Batch, Split, hold_out
 from lightning_landscape.errors import ObjectiveError
 
 
@@ -151,7 +152,7 @@ def test_the_splits_are_read_once() -> None:
 def test_no_validation_images_means_no_validation_loader() -> None:
     data = Numbered(val=0)
     assert data.val_dataloader() == []
-    with pytest.raises(ObjectiveError, match="the val split holds no images"):
+    with pytest.raises(ObjectiveError, match="the val split holds no examples"):
         data.evaluation_dataloader("val")
 
 

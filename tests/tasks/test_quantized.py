@@ -72,10 +72,10 @@ def test_the_images_are_trained_by_every_method_and_a_second_command_goes_on(tmp
 
 def test_the_paper_size_experiments_are_larger_than_their_small_ones(tmp_path: Path) -> None:
     for name, key in (("quadratic", "dimensions"), ("toy", "chains")):
-        small, large = (configuration(tmp_path, f"experiment=quantized_{name}{end}") for end in ("", "_paper"))
+        small, large = (configuration(tmp_path, f"experiment={size}quantized_{name}") for size in ("", "paper_"))
         assert small.mode == large.mode
         assert large[name][key] > small[name][key]
-    paper = configuration(tmp_path, "experiment=quantized_images_paper")
+    paper = configuration(tmp_path, "experiment=paper_quantized_images")
     assert paper.trainer.max_epochs == 200
     assert paper.runs["big-batch SR"].data.batch_size == 1024
 
