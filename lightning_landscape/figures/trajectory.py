@@ -22,6 +22,7 @@ from lightning_landscape.figures.contours import (
     scale_notes,
     scale_of,
 )
+from lightning_landscape.figures.initial_loss import draw_initial_loss
 from lightning_landscape.figures.scale import number
 from lightning_landscape.geometry.path import Path
 from lightning_landscape.records.surface import Surface
@@ -78,7 +79,8 @@ def plot_trajectory(
         axes, beside = figure.subplots(1, 2, width_ratios=(1, 0.85))
     mappable = draw_contours(axes, surface, name, scale, filled=filled)
     style.label_axes(axes, axis_label(surface, "x"), axis_label(surface, "y"), size)
-    handles = draw_path(axes, path, end=origin_name(surface))
+    border = draw_initial_loss(axes, surface, name, scale)
+    handles = [*draw_path(axes, path, end=origin_name(surface)), *border]
     style.legend_below(axes, [*handles, *gap_handles(gaps(surface, name))], size[0])
     if filled:
         colour_bar(figure, mappable, axes.inset_axes((1.025, 0, 0.16 / size[0], 1)), scale, name)
