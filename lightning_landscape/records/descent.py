@@ -46,7 +46,8 @@ def descent_cosines(surface: Surface) -> Array:
     downhill = np.array([-_gradient(surface.x, surface.y, values, *middle) for middle in middles]).reshape(-1, 2)
     lengths = np.linalg.norm(steps, axis=1) * np.linalg.norm(downhill, axis=1)
     cosines = np.full(len(steps), np.nan)
-    return np.divide((steps * downhill).sum(axis=1), lengths, out=cosines, where=lengths > 0)
+    np.divide((steps * downhill).sum(axis=1), lengths, out=cosines, where=lengths > 0)
+    return cosines
 
 
 def _gradient(x: Array, y: Array, values: Array, a: float, b: float) -> Array:
