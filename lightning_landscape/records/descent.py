@@ -37,9 +37,8 @@ def descent_cosines(surface: Surface) -> Array:
     """
     if surface.y is None or surface.path is None:
         raise RecordError("descent_cosines needs a surface over a plane with the path of a training")
-    values = np.where(surface.done, surface["loss"], np.nan)
-    usable = values[np.isfinite(values)]
-    if usable.size and usable.min() > 0:
+    values = np.where(surface.done & np.isfinite(surface["loss"]), surface["loss"], np.nan)
+    if np.nanmin(values, initial=np.inf) > 0:
         values = np.log(values)
     points = surface.path.coordinates
     middles, steps = (points[1:] + points[:-1]) / 2, np.diff(points, axis=0)

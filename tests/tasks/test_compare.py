@@ -17,7 +17,7 @@ from tests.tasks.test_tasks import SMALL, TINY, configuration
 
 
 def test_records_and_numbers_tell_the_loss_that_training_started_from(tmp_path: Path) -> None:
-    runs = ["~experiment", "+runs.narrow.model.hidden=[2]", "+runs.wide.model.hidden=[8]"]
+    runs = ["~experiment", "jobs=1", "+runs.narrow.model.hidden=[2]", "+runs.wide.model.hidden=[8]"]
     written = TASKS["compare"](configuration(tmp_path, *TINY, *SMALL, *runs))
     with (tmp_path / "networks.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["run"]: row for row in csv.DictReader(file)}
@@ -37,7 +37,7 @@ def test_records_and_numbers_tell_the_loss_that_training_started_from(tmp_path: 
             progress=False,
         )["loss"][0]
         plane, principal = (
-            Surface.load(next((tmp_path / name / "landscape").glob(f"{kind}-*.h5"))) for kind in ("random", "principal")
+            Surface.load(next((tmp_path / name / "landscape").glob(f"{kind}-*.h5"))) for kind in ("random", "pca")
         )
         assert plane.attrs["initial_loss"] == pytest.approx(expected, rel=1e-6)
         assert principal.attrs["initial_loss"] == plane.attrs["initial_loss"]
