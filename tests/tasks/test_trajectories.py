@@ -13,9 +13,12 @@ from lightning_landscape.tasks import TASKS
 from tests.tasks.test_tasks import TINY, configuration
 
 
+NETWORK = ["model.depth=8", "model.width=2", *(option for option in TINY if not option.startswith("model"))]
+
+
 def test_paths_are_measured_on_their_principal_planes(tmp_path: Path) -> None:
     few = [
-        *TINY,
+        *NETWORK,
         "trainer.max_epochs=12",
         "module.scheduler.milestones=[4,8]",
         "callbacks.principal.resolution=5",
@@ -43,6 +46,6 @@ def test_paths_are_measured_on_their_principal_planes(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_principal_plane_is_refused(tmp_path: Path) -> None:
-    cfg = configuration(tmp_path, *TINY, "experiment=trajectories", "callbacks=surface")
+    cfg = configuration(tmp_path, *NETWORK, "experiment=trajectories", "callbacks=surface")
     with pytest.raises(LandscapeError, match="use callbacks=principal"):
         TASKS["trajectories"](cfg)
