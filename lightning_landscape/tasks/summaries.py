@@ -72,9 +72,15 @@ def markdown_text(runs: Sequence[RunSummary]) -> str:
     | parameters | 10 | 10 |
     | roughness | 0.25 |  |
     """
-    lines = [[value if isinstance(value, str) else number(value) for value in row] for row in _rows(runs)]
+    lines = [[_cell(value) for value in row] for row in _rows(runs)]
     head, *rest = (f"| {' | '.join(column)} |" for column in zip(*lines, strict=True))
     return "\n".join([head, f"|{'---|' * (len(runs) + 1)}", *rest])
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else number(value)
 
 
 def _rows(runs: Sequence[RunSummary]) -> list[list[str | float]]:

@@ -74,8 +74,8 @@ def test_the_loss_before_training_knows_no_depth(tmp_path: Path) -> None:
     deep = [
         "~experiment",
         "+runs.deep.model.shortcuts=true",
-        "model.depth=56",
-        "model.width=2",
+        "model.depth=110",
+        "model.width=4",
         f"weights={tmp_path / 'untrained.pt'}",
         "callbacks=surface",
         "callbacks.random.resolution=3",
