@@ -141,6 +141,7 @@ def statements(surface: Surface, channel: str) -> dict[str, str]:
         "examples": _examples(attrs),
         "centre": _centre(surface, channel),
         "slice": _slice(surface),
+        "cosine": _cosine(surface),
         "residual": _residual(surface),
         "initial": _initial(surface, channel),
         "batch norm": f"BatchNorm statistics: {attrs['batch_norm']}" if attrs.get("batch_norm") else "",
@@ -281,16 +282,20 @@ def _slice(surface: Surface) -> str:
         )
     elif shares:
         words.append(f"the line holds {percent(shares[0])} of the variance")
-    cosine = attrs.get("direction_cosine")
-    drawn = kind not in {"principal", "through"}  # those are orthogonal by construction
-    if drawn and surface.dim == 2 and isinstance(cosine, (int, float, np.floating)) and np.isfinite(cosine):
-        words.append(f"|cos| of the directions {number(abs(float(cosine)), 2)}")
     return ", ".join(words)
+
+
+def _cosine(surface: Surface) -> str:
+    cosine = surface.attrs.get("direction_cosine")
+    drawn = surface.attrs.get("kind") not in {"principal", "through"}  # those are orthogonal by construction
+    if drawn and surface.dim == 2 and isinstance(cosine, (int, float, np.floating)) and np.isfinite(cosine):
+        return f"|cos| of the directions {number(abs(float(cosine)), 2)}"
+    return ""
 
 
 def _initial(surface: Surface, channel: str) -> str:
     before = initial_loss(surface, channel)
-    return "" if before is None else f"loss before training {number(before)}"
+    return "" if before is None else f"loss before training {number(before, 3)}"
 
 
 def _residual(surface: Surface) -> str:

@@ -110,7 +110,8 @@ def _landscapes(
     rows, columns = _arrangement(len(surfaces))
     side, head = 4.3, 0.3
     labels = max(style.text_width(text, style.TICK_SIZE) for text in distinct_labels(scale.ticks))
-    width = columns * side + 0.75 + labels
+    # The vertical axis of the last panel has the labels of the colour bar, and reaches over the panel's edge by them.
+    width = columns * side + 0.75 + 2 * labels
     lines = style.wrap(texts[1], width - 2 * style.MARGIN, style.CAPTION_SIZE).count("\n") + 1
     whole = rows * (side * 0.86 + head) + 0.65 + 0.155 * lines
     figure = style.new_figure(width, whole, layout=None)
@@ -123,7 +124,8 @@ def _landscapes(
         panel = figure.add_axes((*corner, (side - 0.1) / width, height - head / whole), projection="3d")
         mappable = draw_surface(panel, surface, channel, scale)
         style.set_panel_title(panel, name, side - 0.4)
-    place = figure.add_axes((columns * side / width, bottom + 0.2 * (top - bottom), 0.15 / width, 0.6 * (top - bottom)))
+    right = (columns * side + labels) / width
+    place = figure.add_axes((right, bottom + 0.2 * (top - bottom), 0.15 / width, 0.6 * (top - bottom)))
     colour_bar(figure, mappable, place, scale, label)
     return figure
 

@@ -37,9 +37,10 @@ def trajectories(cfg: DictConfig) -> list[Path]:
     """Train every run of ``cfg.runs`` and measure its path: how flat it is, how it runs over its plane, where it turns.
 
     ``trajectories.json`` holds, for each run: the shares of the path's variance along its leading principal directions
-    and in random planes, with the share to expect there; for each phase of constant learning rate, the mean absolute
-    cosine between the path's steps and the steepest descent in the plane (`descent_cosines`); the angles by which the
-    path turns in the plane where the rate falls, and their median over all other checkpoints; the test accuracy.
+    and in random planes, with the share to expect there; for each phase of constant learning rate, the mean cosine
+    between the path's steps and the steepest descent in the plane (`descent_cosines`), and its mean absolute value,
+    which is small along contours; the angles by which the path turns in the plane where the rate falls, and their
+    median over all other checkpoints; the test loss and accuracy.
 
     Returns:
         The figures, the numbers, the records of the surfaces and the trajectories.
@@ -106,12 +107,13 @@ def _random_plane(weights: Weights, seed: int) -> list[Weights]:
 def _travel(surface: Surface) -> dict[str, Any]:
     path = surface.path
     assert path is not None
-    cosines, falls = np.abs(descent_cosines(surface)), learning_rate_falls(path.lr)
+    falls = learning_rate_falls(path.lr)
     turns = turning_angles(path.coordinates, _WINDOW)
     elsewhere = np.delete(turns, falls)
-    phases = np.split(cosines, falls)
+    phases = np.split(descent_cosines(surface), falls)
     return {
         "descent_by_phase": [float(np.nanmean(phase)) for phase in phases],
+        "across_contours_by_phase": [float(np.nanmean(np.abs(phase))) for phase in phases],
         "turns_at_falls": [float(turns[fall]) for fall in falls],
         "turn_elsewhere": float(np.nanmedian(elsewhere)),
     }
@@ -132,17 +134,17 @@ def _panels(surfaces: dict[str, Surface], numbers: dict[str, Any]) -> list[Panel
         path = surface.path
         assert path is not None
         when = path.steps if path.epochs is None else path.epochs
-        angles.append(Series(name, (when[1:] + when[:-1]) / 2, np.abs(descent_cosines(surface)), colour=k))
+        angles.append(Series(name, (when[1:] + when[:-1]) / 2, descent_cosines(surface), colour=k))
         rates = path.lr if path.lr is not None else np.empty(0)
         marks |= {f"rate {number(rates[fall], 2)}": float(when[fall]) for fall in learning_rate_falls(path.lr)}
     return [
         Panel("Share of the path's variance", "directions", "cumulative share", shares, log_y=True),
         Panel(
-            "Along the contours (0) or straight down (1)",
+            "Straight down (1) or along the contours (0)",
             "epoch",
-            "|cos| of step and steepest descent",
+            "cosine of step and steepest descent",
             angles,
-            levels={"random direction": 2 / np.pi},
+            levels={"along the contours": 0.0},
             marks=marks,
         ),
     ]
