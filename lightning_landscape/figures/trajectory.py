@@ -119,7 +119,13 @@ def draw_path(
     handles = [*dots]
     if len(falls):
         handles += axes.plot(
-            a[falls], b[falls], "D", ms=8 * size, label="learning rate falls", **{**marks, "color": style.INK}
+            # Above the star, which is larger: at a low rate the path hardly moves any more.
+            a[falls],
+            b[falls],
+            "D",
+            ms=6.5 * size,
+            label="learning rate falls",
+            **{**marks, "color": style.INK, "zorder": 8},
         )
     first = {**marks, "color": "white", "markeredgecolor": colour, "zorder": 7}
     handles += axes.plot(a[:1], b[:1], "o", ms=8 * size, mew=1.8 * size, label="start", **first)

@@ -12,7 +12,6 @@ from lightning_landscape import LandscapeError, Surface, Trajectory
 from lightning_landscape.tasks import TASKS
 from tests.tasks.test_tasks import TINY, configuration
 
-
 NETWORK = ["model.depth=8", "model.width=2", *(option for option in TINY if not option.startswith("model"))]
 
 
