@@ -81,6 +81,8 @@ class LossLandscape(Callback):
             surface has steps; "rounded" for the smooth surface around the rounded weights, which nothing rounds then.
         dirpath: another folder than ``<log_dir>/landscape``.
         shortcuts: "auto", or the names of faster ways to the same values; see `compute_surface`.
+        attrs: more attributes for the records; "initial_loss", the loss before training, is drawn as a contour of its
+            own and measured against by `measure`.
 
     Raises:
         LandscapeError: for an option out of its range.
@@ -110,6 +112,7 @@ class LossLandscape(Callback):
         weights: Literal["real", "rounded"] = "real",
         dirpath: str | Path | None = None,
         shortcuts: Shortcuts = "auto",
+        attrs: Mapping[str, Any] | None = None,
     ) -> None:
         require_known(shortcuts)
         if isinstance(plane, str) and plane not in {"random", "pca"}:
@@ -158,6 +161,7 @@ class LossLandscape(Callback):
         self.weights = weights
         self.dirpath = dirpath
         self.shortcuts = shortcuts
+        self.attrs = dict(attrs or {})
         self.surfaces: list[Path] = []
         self._checkpoint = (0, "")
         self._folder: Path | None = None
@@ -268,7 +272,7 @@ class LossLandscape(Callback):
         record = ranks.broadcast(folder / f"{self.name}-{moment}.h5")
         if record in self.surfaces and not final:
             return
-        attrs: dict[str, Any] = {"global_step": trainer.global_step, "name": self.name}
+        attrs: dict[str, Any] = {**self.attrs, "global_step": trainer.global_step, "name": self.name}
         attrs.update({"epoch": epoch} if epoch is not None else {"checkpoint": moment})
         attrs.update({"weights": "rounded"} if self.weights == "rounded" else {})
 

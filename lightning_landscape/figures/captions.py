@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lightning_landscape.figures import style
 from lightning_landscape.figures.channels import Gaps, centre_index, drawn_values, gaps, quantity_of, split_of
 from lightning_landscape.figures.scale import number
+from lightning_landscape.records.measures import initial_loss
 from lightning_landscape.records.surface import Surface
 
 _SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
@@ -140,7 +141,9 @@ def statements(surface: Surface, channel: str) -> dict[str, str]:
         "examples": _examples(attrs),
         "centre": _centre(surface, channel),
         "slice": _slice(surface),
+        "cosine": _cosine(surface),
         "residual": _residual(surface),
+        "initial": _initial(surface, channel),
         "batch norm": f"BatchNorm statistics: {attrs['batch_norm']}" if attrs.get("batch_norm") else "",
         "weights": f"weights {str(attrs['weights_sha256'])[:8]}" if attrs.get("weights_sha256") else "",
         "gaps": gap_words(gaps(surface, channel)),
@@ -279,11 +282,20 @@ def _slice(surface: Surface) -> str:
         )
     elif shares:
         words.append(f"the line holds {percent(shares[0])} of the variance")
-    cosine = attrs.get("direction_cosine")
-    drawn = kind not in {"principal", "through"}  # those are orthogonal by construction
-    if drawn and surface.dim == 2 and isinstance(cosine, (int, float, np.floating)) and np.isfinite(cosine):
-        words.append(f"|cos| of the directions {number(abs(float(cosine)), 2)}")
     return ", ".join(words)
+
+
+def _cosine(surface: Surface) -> str:
+    cosine = surface.attrs.get("direction_cosine")
+    drawn = surface.attrs.get("kind") not in {"principal", "through"}  # those are orthogonal by construction
+    if drawn and surface.dim == 2 and isinstance(cosine, (int, float, np.floating)) and np.isfinite(cosine):
+        return f"|cos| of the directions {number(abs(float(cosine)), 2)}"
+    return ""
+
+
+def _initial(surface: Surface, channel: str) -> str:
+    before = initial_loss(surface, channel)
+    return "" if before is None else f"loss before training {number(before, 3)}"
 
 
 def _residual(surface: Surface) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from lightning_landscape.errors import RecordError
 from lightning_landscape.figures import style
@@ -21,9 +21,10 @@ from lightning_landscape.figures.contours import (
     scale_notes,
     scale_of,
 )
+from lightning_landscape.figures.initial_loss import draw_initial_loss
 from lightning_landscape.figures.scale import Scale, distinct_labels
 from lightning_landscape.figures.surface3d import draw_surface
-from lightning_landscape.figures.trajectory import draw_path
+from lightning_landscape.figures.trajectory import draw_path, learning_rate_falls
 from lightning_landscape.records.surface import Surface
 
 
@@ -62,9 +63,8 @@ def plot_comparison(
     scale = scale_of(list(surfaces.values()), names, log=log, levels=levels, zmax=zmax)
     label = names[0] if len(set(names)) == 1 else "loss"
     first = next(iter(surfaces.values()))
-    marks = "circle: start of training, star: end" if first.path is not None else "cross: trained weights"
     notes = [*unit_notes(first), *scale_notes(scale, label, log=log)]
-    notes += ["one scale for all"] * (len(surfaces) > 1) + [marks] * (not three_d)
+    notes += ["one scale for all"] * (len(surfaces) > 1) + [_marks(surfaces)] * (not three_d)
     texts = title_of_several(list(surfaces), names), caption(surfaces, names, notes)
     draw = _landscapes if three_d else _contours
     return draw(surfaces, names, scale, label, texts)
@@ -82,7 +82,7 @@ def _contours(
     for spare in panels[len(surfaces) :]:
         spare.remove()
     panels = panels[: len(surfaces)]
-    missing: dict[str, Patch] = {}
+    legend: dict[str, Artist] = {}
     for position, (panel, (name, surface), channel) in enumerate(zip(panels, surfaces.items(), names, strict=True)):
         mappable = draw_contours(panel, surface, channel, scale, filled=True)
         if surface.path is not None and surface.path.dim == 2:
@@ -93,8 +93,9 @@ def _contours(
         x, y = axis_label(surface, "x", short=True), axis_label(surface, "y", short=True)
         below = position + columns >= len(surfaces)
         style.label_axes(panel, x if below else "", y if position % columns == 0 else "", size)
-        missing |= {str(h.get_label()): h for h in gap_handles(gaps(surface, channel))}
-    style.legend_below(panels[-1], list(missing.values()), size[0])
+        shown = [*draw_initial_loss(panel, surface, channel, scale), *gap_handles(gaps(surface, channel))]
+        legend |= {str(handle.get_label()): handle for handle in shown}
+    style.legend_below(panels[-1], list(legend.values()), size[0])
     place = panels[min(columns, len(panels)) - 1].inset_axes((1.03, 0, 0.16 / size[0], 1))
     colour_bar(figure, mappable, place, scale, label)
     style.fit(figure, panels[0], size, columns=columns, rows=rows)
@@ -109,7 +110,8 @@ def _landscapes(
     rows, columns = _arrangement(len(surfaces))
     side, head = 4.3, 0.3
     labels = max(style.text_width(text, style.TICK_SIZE) for text in distinct_labels(scale.ticks))
-    width = columns * side + 0.75 + labels
+    # The vertical axis of the last panel has the labels of the colour bar, and reaches over the panel's edge by them.
+    width = columns * side + 0.75 + 2 * labels
     lines = style.wrap(texts[1], width - 2 * style.MARGIN, style.CAPTION_SIZE).count("\n") + 1
     whole = rows * (side * 0.86 + head) + 0.65 + 0.155 * lines
     figure = style.new_figure(width, whole, layout=None)
@@ -122,9 +124,18 @@ def _landscapes(
         panel = figure.add_axes((*corner, (side - 0.1) / width, height - head / whole), projection="3d")
         mappable = draw_surface(panel, surface, channel, scale)
         style.set_panel_title(panel, name, side - 0.4)
-    place = figure.add_axes((columns * side / width, bottom + 0.2 * (top - bottom), 0.15 / width, 0.6 * (top - bottom)))
+    right = (columns * side + labels) / width
+    place = figure.add_axes((right, bottom + 0.2 * (top - bottom), 0.15 / width, 0.6 * (top - bottom)))
     colour_bar(figure, mappable, place, scale, label)
     return figure
+
+
+def _marks(surfaces: Mapping[str, Surface]) -> str:
+    paths = [surface.path for surface in surfaces.values() if surface.path is not None]
+    if not paths:
+        return "cross: trained weights"
+    falls = any(len(learning_rate_falls(path.lr)) for path in paths)
+    return "circle: start of training, " + "diamond: the learning rate falls, " * falls + "star: end"
 
 
 def _arrangement(count: int) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from lightning_landscape.figures.channels import (
     is_score,
     require_plane,
 )
+from lightning_landscape.figures.initial_loss import draw_initial_loss
 from lightning_landscape.figures.scale import Scale, distinct_labels, number
 from lightning_landscape.records.surface import Surface
 
@@ -44,7 +45,8 @@ def plot_contours(
     Contours are interpolated linearly between the computed points, on the logarithm of the values where the scale is
     logarithmic. The axes end where the grid ends. Cells with a corner that is not finite are hatched, cells with a
     corner that is not computed are grey: nothing is filled in. A cross marks the origin, a triangle the lowest point of
-    a loss where that is another one.
+    a loss where that is another one, a dashed contour the loss before training where the record tells it
+    (``attrs["initial_loss"]``).
 
     Args:
         surface: a surface over a plane.
@@ -70,7 +72,8 @@ def plot_contours(
     axes = figure.add_subplot()
     mappable = draw_contours(axes, surface, name, scale, filled=filled)
     style.label_axes(axes, axis_label(surface, "x"), axis_label(surface, "y"), size)
-    handles = [*mark_points(axes, surface, name), *gap_handles(gaps(surface, name))]
+    marks = [*mark_points(axes, surface, name), *draw_initial_loss(axes, surface, name, scale)]
+    handles = [*marks, *gap_handles(gaps(surface, name))]
     style.legend_below(axes, handles, size[0])
     if filled:
         colour_bar(figure, mappable, axes.inset_axes((1.025, 0, 0.16 / size[0], 1)), scale, name)

@@ -220,6 +220,7 @@ def _surfaces_table(caption: str, surfaces: Mapping[str, Surface]) -> str:
         ("examples", "examples"),
         ("centre", "loss and standard error"),
         ("slice", "slice"),
+        ("cosine", "angle of the directions"),
         ("residual", "distance from the plane"),
         ("batch norm", "batch norm"),
         ("gaps", "left out"),

@@ -22,6 +22,7 @@ from lightning_landscape.figures.contours import (
     scale_notes,
     scale_of,
 )
+from lightning_landscape.figures.initial_loss import draw_initial_loss
 from lightning_landscape.figures.scale import number
 from lightning_landscape.geometry.path import Path
 from lightning_landscape.records.surface import Surface
@@ -78,7 +79,8 @@ def plot_trajectory(
         axes, beside = figure.subplots(1, 2, width_ratios=(1, 0.85))
     mappable = draw_contours(axes, surface, name, scale, filled=filled)
     style.label_axes(axes, axis_label(surface, "x"), axis_label(surface, "y"), size)
-    handles = draw_path(axes, path, end=origin_name(surface))
+    border = draw_initial_loss(axes, surface, name, scale)
+    handles = [*draw_path(axes, path, end=origin_name(surface)), *border]
     style.legend_below(axes, [*handles, *gap_handles(gaps(surface, name))], size[0])
     if filled:
         colour_bar(figure, mappable, axes.inset_axes((1.025, 0, 0.16 / size[0], 1)), scale, name)
@@ -117,7 +119,13 @@ def draw_path(
     handles = [*dots]
     if len(falls):
         handles += axes.plot(
-            a[falls], b[falls], "D", ms=8 * size, label="learning rate falls", **{**marks, "color": style.INK}
+            # Above the star, which is larger: at a low rate the path hardly moves any more.
+            a[falls],
+            b[falls],
+            "D",
+            ms=6.5 * size,
+            label="learning rate falls",
+            **{**marks, "color": style.INK, "zorder": 8},
         )
     first = {**marks, "color": "white", "markeredgecolor": colour, "zorder": 7}
     handles += axes.plot(a[:1], b[:1], "o", ms=8 * size, mew=1.8 * size, label="start", **first)

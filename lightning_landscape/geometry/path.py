@@ -65,3 +65,33 @@ class Path:
     def dim(self) -> int:
         """Dimension of the slice, 1 or 2."""
         return int(self.coordinates.shape[1])
+
+
+def turning_angles(coordinates: npt.ArrayLike, window: int = 1) -> npt.NDArray[np.float64]:
+    r"""By how much a path turns at each of its points: the angle between what it travels before and after.
+
+    .. math:: \angle(c_t - c_{t-k},\; c_{t+k} - c_t)
+
+    Args:
+        coordinates: Points in an orthonormal basis, [T, dim].
+        window: k, the number of points before and after.
+
+    Returns:
+        Degrees from 0 (straight on) to 180 (back), float64 [T]; NaN within a window of the ends, and where the path
+        rests.
+
+    Example:
+        >>> turning_angles([[0, 0], [1, 0], [2, 0], [2, 3]])
+        array([nan,  0., 90., nan])
+    """
+    points = np.asarray(coordinates, dtype=np.float64)
+    angles = np.full(len(points), np.nan)
+    if len(points) <= 2 * window:
+        return angles
+    travelled = points[window:] - points[:-window]
+    before, after = travelled[:-window], travelled[window:]
+    lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    cosines = np.full(len(lengths), np.nan)
+    np.divide((before * after).sum(axis=1), lengths, out=cosines, where=lengths > 0)
+    angles[window:-window] = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+    return angles

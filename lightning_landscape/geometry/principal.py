@@ -193,6 +193,55 @@ def principal_directions(
     )
 
 
+@torch.no_grad()
+def captured_variance(
+    trajectory: Checkpoints | Sequence[Mapping[str, Tensor]],
+    directions: Sequence[Mapping[str, Tensor]],
+    *,
+    block_size: int = 1 << 15,
+) -> float:
+    r"""The share of the checkpoints' variance that lies in the span of some directions.
+
+    With the checkpoints less their mean in the rows of :math:`M` and the directions in the rows of :math:`D`,
+
+    .. math:: \frac{\operatorname{tr}\left(M D^T (D D^T)^{-1} D M^T\right)}{\operatorname{tr}(M M^T)}
+
+    For k directions drawn alike in all of n dimensions its expectation is k / n, whatever the checkpoints; the k
+    leading principal directions have the largest.
+
+    Args:
+        trajectory: A recorded trajectory or a list of weights.
+        directions: Linearly independent directions, of the checkpoints' names and shapes.
+        block_size: Columns that are read at a time; the result does not depend on it.
+
+    Returns:
+        A number from 0 to 1; NaN for checkpoints that are all alike.
+
+    Raises:
+        GeometryError: If a direction does not fit the checkpoints.
+
+    Example:
+        >>> path = [{"w": torch.tensor([3.0 * t, 4.0 * t])} for t in range(3)]
+        >>> round(captured_variance(path, [{"w": torch.tensor([2.0, 0.0])}]), 6)
+        0.36
+    """
+    checkpoints = as_checkpoints(trajectory)
+    layout = borrow(checkpoints[len(checkpoints) - 1])
+    for direction in directions:
+        check_compatible(borrow(direction), layout, what="a direction (against the checkpoints)")
+    products = torch.zeros(len(checkpoints), len(directions), dtype=torch.float64)
+    gram = torch.zeros(len(directions), len(directions), dtype=torch.float64)
+    total = 0.0
+    for name, start, rows in _centred_blocks(checkpoints, layout, block_size):
+        span = slice(start, start + rows.shape[1])
+        parts = torch.stack([direction[name].detach().reshape(-1)[span].cpu().double() for direction in directions])
+        products += rows @ parts.T
+        gram += parts @ parts.T
+        total += float(rows.square().sum())
+    inside = float((products * torch.linalg.solve(gram, products.T).T).sum())
+    return inside / total if total else float("nan")
+
+
 def _centred_blocks(checkpoints: Checkpoints, layout: Weights, block_size: int) -> Iterator[tuple[str, int, Tensor]]:
     """Name, first column and columns [T, block_size] of the checkpoints less their mean, float64 on the CPU."""
     for name, tensor in without_buffers(layout).items():

@@ -67,7 +67,7 @@ def measure(surface: Surface, channel: str | None = None) -> SurfaceMeasures:
     finite = values[np.isfinite(values)]
     computed = values[surface.done]
 
-    initial = surface.attrs.get("initial_loss") if name == surface.loss_name else None
+    initial = initial_loss(surface, name)
     above = None if initial is None else _share(~(computed <= initial))
     nearest = tuple(int(np.abs(axis).argmin()) for axis in (surface.y, surface.x) if axis is not None)
     return SurfaceMeasures(
@@ -80,6 +80,17 @@ def measure(surface: Surface, channel: str | None = None) -> SurfaceMeasures:
         finite_share=_share(np.isfinite(computed)),
         share_above_initial=above,
     )
+
+
+def initial_loss(surface: Surface, channel: str) -> float | None:
+    """The loss before training, ``attrs["initial_loss"]``; None without that attribute, or for another channel.
+
+    >>> bowl = Surface(x=[0, 1], y=None, channels={"loss": [0, 1], "error": [0, 1]}, attrs={"initial_loss": 2})
+    >>> initial_loss(bowl, "loss"), initial_loss(bowl, "error")
+    (2.0, None)
+    """
+    found = surface.attrs.get("initial_loss") if channel == surface.loss_name else None
+    return None if found is None else float(found)
 
 
 def _share(flags: NDArray[np.bool_]) -> float:

@@ -34,7 +34,8 @@ class Trajectory(Rows):
         names: The tensors' names, in the order of the model.
         steps: The global step of each checkpoint, int64 [T].
         epochs: The epoch of each checkpoint, int64 [T].
-        lr: The learning rate at each checkpoint, float64 [T], NaN where none was given; None if none ever was.
+        lr: The learning rate at each checkpoint, float64 [T], NaN where none was given; None if none ever was. It is
+            that of the step that follows: Lightning steps schedules (but those of a plateau) before an epoch ends.
         attrs: Facts that were kept with it.
     """
 

@@ -19,6 +19,7 @@ from lightning_landscape.tasks.quantized_quadratic import quantized_quadratic
 from lightning_landscape.tasks.quantized_toy import quantized_toy
 from lightning_landscape.tasks.scale_invariance import scale_invariance
 from lightning_landscape.tasks.train import surface, train
+from lightning_landscape.tasks.trajectories import trajectories
 
 TASKS = {
     "compare": compare,
@@ -30,6 +31,7 @@ TASKS = {
     "plot": plot,
     "paths": paths,
     "scale_invariance": scale_invariance,
+    "trajectories": trajectories,
     "quantized_quadratic": quantized_quadratic,
     "quantized_toy": quantized_toy,
     "quantized_images": quantized_images,
@@ -64,4 +66,5 @@ __all__ = [
     "scale_invariance",
     "surface",
     "train",
+    "trajectories",
 ]

@@ -12,10 +12,12 @@ from typing import Any
 from hydra.utils import instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import DataLoader
 
 from lightning_landscape.callbacks.loss_landscape import LossLandscape
 from lightning_landscape.data.splits import EvaluationData
 from lightning_landscape.engine.checkpoint import weights_from_checkpoint
+from lightning_landscape.errors import LandscapeError
 from lightning_landscape.geometry.weights import place
 
 OmegaConf.register_new_resolver("product", lambda *factors: math.prod(int(f) for f in factors), replace=True)
@@ -43,6 +45,23 @@ class Run:
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
         return [callback for callback in callbacks if isinstance(callback, LossLandscape)]
 
+    def loader(self, landscape: LossLandscape) -> DataLoader[Any]:
+        """The data of one of the surfaces, before the trainer has any.
+
+        Raises:
+            LandscapeError: if there is none.
+        """
+        if isinstance(landscape.data, DataLoader):
+            return landscape.data
+        self.data.prepare_data()
+        self.data.setup("fit")
+        loader = self.data.train_dataloader() if landscape.data == "train" else self.data.val_dataloader()
+        if isinstance(loader, list | tuple) and loader:
+            loader = loader[0]
+        if not isinstance(loader, DataLoader):
+            raise LandscapeError(f"found no data loader for the surface {landscape.name!r}: give `data`")
+        return loader
+
 
 def of_run(cfg: DictConfig, name: str) -> DictConfig:
     """Return the configuration of one of ``cfg.runs``: with what sets it apart, and named after it."""
@@ -52,6 +71,13 @@ def of_run(cfg: DictConfig, name: str) -> DictConfig:
     return merged
 
 
+def build_untrained(cfg: DictConfig) -> LightningModule:
+    """Build the module around its network, with the weights that the seed gives."""
+    seed_everything(cfg.seed, verbose=False)
+    module: LightningModule = instantiate(cfg.module, net=instantiate(cfg.model), _convert_="all")
+    return module
+
+
 def build_module(cfg: DictConfig) -> LightningModule:
     """Build the module around its network, and load ``cfg.weights`` into it if given.
 
@@ -59,8 +85,7 @@ def build_module(cfg: DictConfig) -> LightningModule:
         RecordError: if the weights cannot be read.
         GeometryError: if they do not fit.
     """
-    seed_everything(cfg.seed, verbose=False)
-    module: LightningModule = instantiate(cfg.module, net=instantiate(cfg.model), _convert_="all")
+    module = build_untrained(cfg)
     if cfg.weights is not None:
         place(module, weights_from_checkpoint(cfg.weights, module, buffers=True))
     return module

@@ -15,16 +15,19 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from lightning_landscape.callbacks.loss_landscape import LossLandscape
 from lightning_landscape.data.splits import EvaluationData, Split
 from lightning_landscape.engine.surface import compute_surface
 from lightning_landscape.errors import LandscapeError
-from lightning_landscape.figures import Report, RunSummary, plot_comparison, plot_curves, write_report
+from lightning_landscape.figures import Report, plot_comparison, plot_curves, write_report
 from lightning_landscape.geometry.slices import Line
 from lightning_landscape.geometry.weights import weights_of
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.surface_file import check_writable
-from lightning_landscape.tasks.build import build_run, execute, of_run, quieten
+from lightning_landscape.sampling.grid import Grid
+from lightning_landscape.tasks.build import Run, build_run, build_untrained, execute, of_run, quieten
 from lightning_landscape.tasks.interpolate import curve_grid
+from lightning_landscape.tasks.summaries import csv_text, markdown_text, summary
 
 _log = logging.getLogger(__name__)
 _SPLITS: tuple[Split, ...] = ("train", "test")
@@ -50,7 +53,9 @@ class Landscape:
 def compare(cfg: DictConfig) -> list[Path]:
     """Make the landscape of every run in ``cfg.runs``, and write ``report.html`` and the figures over all of them.
 
-    Runs on one device each are made by ``cfg.jobs`` processes at a time, which share the cores.
+    Runs on one device each are made by ``cfg.jobs`` processes at a time, which share the cores. The numbers of each,
+    among them the share of its plane with a loss below that of the untrained network, are printed and are in
+    ``networks.csv``.
 
     Returns:
         The page, the figures and the records; nothing on other ranks than zero, which leave the drawing to it.
@@ -85,10 +90,17 @@ def compare(cfg: DictConfig) -> list[Path]:
         name: surface for shown in planes.values() for name, surface in shown.items() if surface.path is not None
     }
     without_paths = next((s for s in planes.values() if all(surface.path is None for surface in s.values())), {})
+    runs = [
+        summary(name, made.parameters, made.seconds, curves[name], without_paths.get(name))
+        for name, made in found.items()
+    ]
+    written.append(folder / "networks.csv")
+    written[-1].write_text(csv_text(runs), encoding="utf-8")
+    print(markdown_text(runs))
     report = Report(
         title=cfg.title,
         introduction=cfg.introduction,
-        runs=[_summary(name, made, curves[name]) for name, made in found.items()],
+        runs=runs,
         planes=without_paths,
         ceiling=cfg.ceiling,
         trajectories=with_paths,
@@ -112,6 +124,9 @@ def landscape(cfg: DictConfig) -> Landscape:
             f"mode=compare evaluates training and test data, and {type(run.data).__name__} has no "
             "evaluation_dataloader(split): define it, or use mode=train"
         )
+    untrained = run.module if cfg.weights is None else build_untrained(cfg)
+    for callback in run.landscapes:
+        callback.attrs["initial_loss"] = _initial_loss(untrained, run, callback)
     _log.info("%s: %s", cfg.name, "training" if cfg.weights is None else "surfaces of the given weights")
     execute(run)
     _log.info("%s: a curve on training and test data", cfg.name)
@@ -151,11 +166,24 @@ def _landscape_of_text(text: str) -> Landscape:
     return landscape(cfg)
 
 
-def _summary(name: str, made: Landscape, curve: Surface) -> RunSummary:
-    """Return the numbers of one run: loss and accuracy on training and test data at the weights themselves."""
-    centre = int(abs(curve.x).argmin())
-    metrics = {channel.replace("/", " "): float(curve[channel][centre]) for channel in curve.names}
-    return RunSummary(name, made.parameters, {**metrics, "seconds": round(made.seconds, 1)})
+def _initial_loss(untrained: LightningModule, run: Run, landscape: LossLandscape) -> float:
+    """The loss of the untrained network on the examples of a surface.
+
+    Its BatchNorm statistics, which are those of no data yet, are estimated on the same examples: with the values that
+    they begin with, the activations of a network with shortcuts would grow with its depth.
+    """
+    point = compute_surface(
+        untrained,
+        run.loader(landscape),
+        Line.random(weights_of(untrained)),
+        Grid(x=(0.0, 0.0, 1)),
+        landscape.step,
+        examples=landscape.examples,
+        seed=landscape.seed,
+        batch_norm="recalibrate",
+        progress=False,
+    )
+    return float(point["loss"][0])
 
 
 def _curve(module: LightningModule, data: EvaluationData, cfg: DictConfig, path: Path) -> None:

@@ -11,7 +11,6 @@ from lightning.pytorch import LightningModule
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
-from lightning_landscape.callbacks.loss_landscape import LossLandscape
 from lightning_landscape.data.splits import EvaluationData
 from lightning_landscape.engine.batch_norm import BatchNormMode
 from lightning_landscape.engine.choice import Examples
@@ -89,7 +88,7 @@ def _wanted(cfg: DictConfig) -> Iterator[Wanted]:
                 f"{before}{landscape.name}",
                 count,
                 run.module,
-                _loader(run, landscape),
+                run.loader(landscape),
                 landscape.grid(),
                 landscape.examples,
                 landscape.step,
@@ -108,19 +107,6 @@ def _curve(name: str, run: Run, cfg: DictConfig) -> Wanted:
     run.data.prepare_data()
     data = {split: run.data.evaluation_dataloader(split) for split in ("train", "test")}
     return Wanted(name, 1, run.module, data, curve_grid(cfg.curve), cfg.curve.examples)
-
-
-def _loader(run: Run, landscape: LossLandscape) -> DataLoader[Any]:
-    if isinstance(landscape.data, DataLoader):
-        return landscape.data
-    run.data.prepare_data()
-    run.data.setup("fit")
-    loader = run.data.train_dataloader() if landscape.data == "train" else run.data.val_dataloader()
-    if isinstance(loader, list | tuple) and loader:
-        loader = loader[0]
-    if not isinstance(loader, DataLoader):
-        raise LandscapeError(f"plan=true found no data loader for the surface {landscape.name!r}: give `data`")
-    return loader
 
 
 def _survey(wanted: Wanted) -> Survey:

@@ -83,7 +83,7 @@ def assert_of_the_weights(watch: Watch, folder: Path, name: str = "random") -> N
 
 @pytest.mark.usefixtures("no_figures")
 def test_at_the_end_of_training(tmp_path: Path) -> None:
-    landscape, watch = small(), Watch()
+    landscape, watch = small(attrs={"initial_loss": 2.5}), Watch()
     train(tmp_path, [watch, landscape])
     assert landscape.surfaces == [tmp_path / "landscape/random-step=000021.h5"]
     surface = Surface.load(landscape.surfaces[0])
@@ -96,6 +96,7 @@ def test_at_the_end_of_training(tmp_path: Path) -> None:
     assert surface.attrs["examples"] == 8
     assert surface.attrs["dataset_size"] == 53
     assert surface.attrs["kind"] == "random"
+    assert surface.attrs["initial_loss"] == 2.5
     assert_of_the_weights(watch, tmp_path / "landscape")
 
 

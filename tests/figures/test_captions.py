@@ -39,7 +39,8 @@ def test_the_caption_says_how_far_to_trust_the_picture() -> None:
     said = statements(examples.gappy(), "val/loss")
     assert said["examples"] == "1,000 of 60,000 examples"
     assert said["centre"] == "val/loss at the centre 0.03 ± 0.0015 (standard error; median over the grid 0.13)"
-    assert said["slice"] == "random directions, filter-normalised, seed 0, |cos| of the directions 0.0012"
+    assert said["slice"] == "random directions, filter-normalised, seed 0"
+    assert said["cosine"] == "|cos| of the directions 0.0012"
     assert said["gaps"] == "73 of 1353 points not finite, 205 of 1353 points not computed"
     assert said["weights"] == "weights 3fa9c2d1"
 

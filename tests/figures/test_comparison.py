@@ -60,7 +60,8 @@ def test_gaps_and_paths_are_drawn_and_explained() -> None:
     figure = plot_comparison({"a": examples.trajectory(), "b": examples.trajectory(21)})
     lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
     np.testing.assert_array_equal(np.array(lines["checkpoints"].get_data()).T, path.coordinates)
-    assert "circle: start of training, star: end" in figure.get_supxlabel().replace("\n", " ")
+    said = figure.get_supxlabel().replace("\n", " ")
+    assert "circle: start of training, diamond: the learning rate falls, star: end" in said
 
 
 def test_refusals() -> None:

@@ -148,7 +148,8 @@ def test_the_surfaces_measures_are_in_the_table(page: Page) -> None:
     assert float(table["roughness"][1]) > 1
     assert table["share finite"] == ["100 %", "100 %"]
     assert table["examples"] == ["1,000 of 60,000 examples"] * 2
-    assert "|cos| of the directions 0.0012" in table["slice"][0]
+    assert table["slice"][0] == "random directions, filter-normalised, seed 0"
+    assert table["angle of the directions"] == ["|cos| of the directions 0.0012"] * 2
     principal = cells(page, "Principal planes")
     assert principal["slice"] == ["the plane holds 73 % + 12 % = 86 % of the variance"]
     assert "off the plane" in principal["distance from the plane"][0]

@@ -9,6 +9,7 @@ import pytest
 
 from lightning_landscape.errors import GeometryError
 from lightning_landscape.geometry import Path
+from lightning_landscape.geometry.path import turning_angles
 
 
 def arguments() -> dict[str, Any]:
@@ -49,3 +50,16 @@ def test_one_value_for_each_checkpoint(name: str) -> None:
 def test_coordinates_have_two_dimensions() -> None:
     with pytest.raises(GeometryError, match=r"coordinates of a path have shape \(3,\)"):
         Path(**{**arguments(), "coordinates": [0, 1, 2]})
+
+
+def test_turning_angles_of_polygons() -> None:
+    sides = np.arange(25)
+    for corners, outer in ((3, 120), (4, 90), (12, 30)):
+        circle = np.stack([np.cos(2 * np.pi * sides / corners), np.sin(2 * np.pi * sides / corners)], axis=1)
+        np.testing.assert_allclose(turning_angles(circle)[1:-1], outer)
+    # Three sides of a regular polygon before a corner are at three times the angle to three sides after it.
+    np.testing.assert_allclose(turning_angles(circle, 3)[3:-3], 90)
+    back = np.array([[0, 0, 0], [1, 2, 2], [0, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(turning_angles(back), [np.nan, 180, np.nan, np.nan])
+    assert np.isnan(turning_angles(back, 2)).all()
+    assert len(turning_angles(np.zeros((0, 2)))) == 0

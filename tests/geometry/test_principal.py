@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_landscape.errors import GeometryError
 from lightning_landscape.geometry import Checkpoints, Weights, principal_directions, weights_of
-from lightning_landscape.geometry.principal import JoinedCheckpoints, as_checkpoints
+from lightning_landscape.geometry.principal import JoinedCheckpoints, as_checkpoints, captured_variance
 from tests.geometry.dense import SIZE, random_weights, vector
 
 
@@ -198,3 +198,30 @@ def test_trainings_are_joined_without_being_held() -> None:
         JoinedCheckpoints([])
     with pytest.raises(GeometryError, match="a training to join with others"):
         JoinedCheckpoints([as_checkpoints(trainings[0]), as_checkpoints([{"w": torch.zeros(3, 2)}])])
+
+
+def test_captured_variance_is_that_of_the_dense_projection() -> None:
+    checkpoints, block_size = walk(9), 4
+    matrix = centred(checkpoints)
+    principal = principal_directions(checkpoints, k=3)
+    found = captured_variance(checkpoints, principal.directions, block_size=block_size)
+    assert found == pytest.approx(principal.explained_variance.sum())
+    directions = [random_weights(seed) for seed in (70, 71)]  # neither of unit norm nor orthogonal
+    basis, _ = np.linalg.qr(np.stack([vector(direction) for direction in directions], axis=1))
+    expected = np.square(matrix @ basis).sum() / np.square(matrix).sum()
+    assert captured_variance(checkpoints, directions, block_size=block_size) == pytest.approx(expected)
+    assert np.isnan(captured_variance(checkpoints[:1] * 3, directions))
+
+
+def test_random_directions_capture_their_share_of_the_dimensions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    path = [{"w": torch.randn(40, generator=generator, dtype=torch.float64)} for _ in range(3)]
+    found = [
+        captured_variance(path, [{"w": torch.randn(40, generator=generator)} for _ in range(2)]) for _ in range(400)
+    ]
+    assert np.mean(found) == pytest.approx(2 / 40, abs=4 * np.std(found) / 20)
+
+
+def test_directions_of_another_network_capture_nothing() -> None:
+    with pytest.raises(GeometryError, match="a direction"):
+        captured_variance(walk(3), [{"w": torch.ones(3)}])
