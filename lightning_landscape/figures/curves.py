@@ -88,7 +88,7 @@ def plot_curves(
         for side in ("top", "left", "bottom"):
             right.spines[side].set_visible(False)
     if losses:
-        _limit(left, scale)
+        limit_values(left, scale)
     first = next(iter(curves.values()))
     ends = min(s.x[0] for s in curves.values()), max(s.x[-1] for s in curves.values())
     for panel in panels:
@@ -202,8 +202,15 @@ def _draw(curves: Mapping[str, Surface], drawn: Mapping[str, Sequence[str]], lef
             )
 
 
-def _limit(panel: Any, scale: Scale) -> None:
-    """Limits from the curves, not from their bands, which may reach below zero."""
+def limit_values(panel: Any, scale: Scale) -> None:
+    """Set limits and ticks of a vertical axis.
+
+    They come from the curves, not from their bands, which may reach below zero.
+
+    Args:
+        panel: an Axes.
+        scale: of the curves.
+    """
     low, high = scale.limits
     margin = 0.05 * (high - low)
     ends = (low - margin, high + margin)

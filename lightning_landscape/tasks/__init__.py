@@ -17,6 +17,7 @@ from lightning_landscape.tasks.quantized_images import quantized_images
 from lightning_landscape.tasks.quantized_quadratic import quantized_quadratic
 from lightning_landscape.tasks.quantized_toy import quantized_toy
 from lightning_landscape.tasks.scale_invariance import scale_invariance
+from lightning_landscape.tasks.sharpness import sharpness
 from lightning_landscape.tasks.train import surface, train
 
 TASKS = {
@@ -29,6 +30,7 @@ TASKS = {
     "plot": plot,
     "paths": paths,
     "scale_invariance": scale_invariance,
+    "sharpness": sharpness,
     "quantized_quadratic": quantized_quadratic,
     "quantized_toy": quantized_toy,
     "quantized_images": quantized_images,
@@ -59,6 +61,7 @@ __all__ = [
     "quantized_quadratic",
     "quantized_toy",
     "scale_invariance",
+    "sharpness",
     "surface",
     "train",
 ]
