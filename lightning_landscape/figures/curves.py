@@ -101,7 +101,7 @@ def plot_curves(
         if pairs:
             _label_values(panel, pairs, words if pairs is losses else "", coloured=len(curves) == 1, height=size[1])
     _marks(panels, first)
-    missing = _draw_gaps(panels, curves, drawn)
+    missing = draw_gaps(panels, curves, drawn)
     style.legend_below(panels[-1], [*_legend(curves, drawn), *missing], size[0])
     style.fit(figure, left, size, rows=len(panels))
     banded = any(c in s.errors and np.isfinite(s.errors[c]).any() for s, c in every)
@@ -248,8 +248,17 @@ def _marks(panels: Sequence[Any], surface: Surface) -> None:
                 )
 
 
-def _draw_gaps(panels: Sequence[Any], curves: Mapping[str, Surface], drawn: Mapping[str, Sequence[str]]) -> list[Patch]:
-    """Shade the stretches where a curve has no value; one legend entry for each kind."""
+def draw_gaps(panels: Sequence[Any], curves: Mapping[str, Surface], drawn: Mapping[str, Sequence[str]]) -> list[Patch]:
+    """Shade the stretches where a curve has no value.
+
+    Args:
+        panels: the Axes to shade.
+        curves: surfaces over lines by name.
+        drawn: by the same names, the channels that are drawn of each.
+
+    Returns:
+        One legend entry for each kind of gap.
+    """
     handles: dict[str, Patch] = {}
     for name, surface in curves.items():
         for channel in drawn[name]:

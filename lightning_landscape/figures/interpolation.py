@@ -8,13 +8,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from lightning_landscape.errors import RecordError
 from lightning_landscape.figures import style
 from lightning_landscape.figures.captions import axis_label, caption
 from lightning_landscape.figures.channels import drawn_values
-from lightning_landscape.figures.curves import limit_values
+from lightning_landscape.figures.curves import draw_gaps, limit_values
 from lightning_landscape.figures.scale import Scale, number
 from lightning_landscape.records.surface import Surface
 
@@ -59,17 +60,18 @@ def plot_interpolations(
             raise RecordError(f"plot_interpolations draws surfaces over lines; {name!r} is over a plane")
         if len(weights.get(name, {})) != 2:
             raise RecordError(f"plot_interpolations needs the weights of two networks for {name!r}")
-    scale = Scale.covering(
-        *(drawn_values(line, f"{split}/loss") for line in lines.values() for split in _DASHES), log=log
-    )
+    losses = [f"{split}/loss" for split in _DASHES]
+    scale = Scale.covering(*(drawn_values(line, loss) for line in lines.values() for loss in losses), log=log)
     largest = max(float(np.abs(values).max()) for pair in weights.values() for values in pair.values())
     edges = np.linspace(-largest, largest, _BINS + 1)
     count = len(lines)
     figure = style.new_figure(2 * _SIZE[0] + 2.2, count * (_SIZE[1] + 0.9) + 1.4)
     grid = figure.subplots(count, 2, squeeze=False)
+    gaps: dict[str, Patch] = {}
     for (left, right), (name, line) in zip(grid, lines.items(), strict=True):
         lowest = left is grid[-1, 0]
         _draw_line(left, line, scale, list(weights[name]))
+        gaps |= {str(handle.get_label()): handle for handle in draw_gaps([left], {name: line}, {name: losses})}
         style.set_panel_title(left, name, _SIZE[0])
         words = f"loss ({scale.words()})" if scale.words() else "loss"
         style.label_axes(left, axis_label(line, "x", short=True) if lowest else "", words, _SIZE)
@@ -83,7 +85,7 @@ def plot_interpolations(
         for quantity, colour in (("loss", _LOSS), ("accuracy", _ACCURACY))
         for split, dash in _DASHES.items()
     ]
-    style.legend_below(grid[-1, 0], handles, _SIZE[0])
+    style.legend_below(grid[-1, 0], [*handles, *gaps.values()], _SIZE[0])
     style.fit(figure, grid[0, 0], _SIZE, columns=2, rows=count)
     notes = ["one scale for all lines, one for all histograms"]
     style.set_texts(figure, title, caption(lines, ["train/loss"] * count, notes))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from scipy.stats import spearmanr
 
 from lightning_landscape.engine.surface import compute_surface
@@ -135,16 +135,12 @@ def _train(cfg: DictConfig, keys: tuple[str, float, int, int]) -> _Network:
     """Train a network and keep its weights, or read those that were kept."""
     optimizer, decay, batch, seed = keys
     name = f"seed{seed}/{optimizer}-decay{decay:g}-batch{batch}"
-    apart = {
-        "module": {"optimizer": {"weight_decay": decay}},
-        "data": {"batch_size": batch},
-        "seed": seed,
-        "name": name,
-    }
-    own = OmegaConf.merge(of_run(cfg, optimizer), apart)
-    assert isinstance(own, DictConfig)
     folder = Path(cfg.output_dir) / name
     checkpoint = folder / "trained.ckpt"
+    own = of_run(cfg, optimizer)
+    with open_dict(own):
+        own.module.optimizer.weight_decay = decay
+    own.data.batch_size, own.seed, own.name = batch, seed, name
     own.weights = str(checkpoint) if checkpoint.exists() else None
     run = build_run(own)
     run.data.prepare_data()
@@ -212,7 +208,7 @@ def _draw_curves(cfg: DictConfig, pairs: list[_Pair], table: Table) -> list[Path
             (error,) = table.column("test_error", **dict(zip(_KEYS, network.keys, strict=True)))
             name = f"{optimizer}, {network.batch}, decay {number(decay)}: {error:.1f} %"
             sets[name] = [Surface.load(network.record(kind, k)) for k in range(cfg.sharpness.directions)]
-        figure = plot_curve_sets(sets, title=f"Test errors, and the loss along {words}", columns=len(pairs))
+        figure = plot_curve_sets(sets, title=f"Test errors, and the loss along {words}", columns=len(pairs), log=False)
         written.append(Path(cfg.output_dir) / f"curves-{kind}.png")
         figure.savefig(written[-1], dpi=150)
     return written
@@ -240,9 +236,9 @@ def _correlate(cfg: DictConfig, table: Table) -> list[Path]:
     report = folder / "correlations.json"
     report.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     caption = (
-        f"one point for each network ({', '.join(map(str, cfg.runs))}; {len(errors)} seeds); rise at distance "
-        f"{number(options.distance)} along the directions, mean of {options.directions}; rank correlations (Spearman) "
-        "of the means over the seeds"
+        f"one point for each network: {', '.join(map(str, cfg.runs))}, seeds {', '.join(map(str, options.seeds))}; "
+        f"rise at distance {number(options.distance)} along the directions, mean of {options.directions}; rank "
+        "correlations (Spearman) of the means over the seeds"
     )
     picture = folder / "correlations.png"
     plot_panels(panels, "Sharpness and test error", caption, size=(3.0, 2.6)).savefig(picture, dpi=150)
@@ -255,8 +251,8 @@ def _rank(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 def _settings(cfg: DictConfig) -> str:
     """What the numbers depend on, but for the seeds, of which more may be added."""
-    names = ("data", "model", "module", "runs", "sharpness", "curve", "seed")
-    kept: dict[str, Any] = {name: OmegaConf.to_container(cfg[name]) for name in names}
+    names = ("data", "model", "module", "runs", "sharpness", "curve")
+    kept: dict[str, Any] = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in names}
     kept["trainer"] = {name: cfg.trainer[name] for name in ("max_epochs", "precision", "limit_train_batches")}
     del kept["sharpness"]["seeds"]
-    return json.dumps(kept)
+    return json.dumps({**kept, "seed": cfg.seed})

@@ -71,4 +71,12 @@ def test_what_cannot_be_drawn_is_refused() -> None:
 
 @pytest.mark.parametrize("log", [False, True])
 def test_nothing_is_cut_off_and_nothing_overlaps(assert_well_laid_out: Callable[[Figure], None], log: bool) -> None:
-    assert_well_laid_out(plot_interpolations(*given(), title="From batch 8 to batch 512, SGD", log=log))
+    lines, pairs = given()
+    first = lines["weight decay 0"]
+    walls = {name: np.where(first.x > 1.2, np.nan, values) for name, values in first.channels.items()}
+    lines["weight decay 0"] = Surface(first.x, None, walls, attrs=first.attrs)
+    figure = plot_interpolations(lines, pairs, title="From batch 8 to batch 512, SGD", log=log)
+    assert_well_laid_out(figure)
+    legend = figure.axes[2].get_legend()
+    assert legend is not None
+    assert legend.get_texts()[-1].get_text() == "not finite"
