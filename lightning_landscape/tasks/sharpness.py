@@ -241,7 +241,7 @@ def _correlate(cfg: DictConfig, table: Table) -> list[Path]:
         "correlations (Spearman) of the means over the seeds"
     )
     picture = folder / "correlations.png"
-    plot_panels(panels, "Sharpness and test error", caption, size=(3.0, 2.6)).savefig(picture, dpi=150)
+    plot_panels(panels, "Sharpness and test error", caption).savefig(picture, dpi=150)
     return [report, picture]
 
 
