@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from lightning_landscape.geometry.slices import Line
 from lightning_landscape.geometry.weights import Weights, weights_of
 from lightning_landscape.records.rise import rise
 from lightning_landscape.records.surface import Surface
-from lightning_landscape.records.table import Table
+from lightning_landscape.records.table import Cell, Table
 from lightning_landscape.tasks.build import Run, build_run, execute, of_run
 from lightning_landscape.tasks.interpolate import curve_grid, interpolation
 
@@ -204,8 +205,9 @@ def _draw_curves(cfg: DictConfig, pairs: list[_Pair], table: Table) -> list[Path
     for kind, words in _KINDS.items():
         sets = {}
         for network in [*(pair.small for pair in pairs), *(pair.large for pair in pairs)]:  # one row each
-            optimizer, decay, _, _ = network.keys
-            (error,) = table.column("test_error", **dict(zip(_KEYS, network.keys, strict=True)))
+            optimizer, decay, batch, seed = network.keys
+            chosen: dict[str, Cell] = {"optimizer": optimizer, "weight_decay": decay, "batch_size": batch, "seed": seed}
+            (error,) = table.column("test_error", **chosen)
             name = f"{optimizer}, {network.batch}, decay {number(decay)}: {error:.1f} %"
             sets[name] = [Surface.load(network.record(kind, k)) for k in range(cfg.sharpness.directions)]
         figure = plot_curve_sets(sets, title=f"Test errors, and the loss along {words}", columns=len(pairs), log=False)
@@ -219,13 +221,14 @@ def _correlate(cfg: DictConfig, table: Table) -> list[Path]:
     options, folder = cfg.sharpness, Path(cfg.output_dir)
     labels = {**_KINDS, "between": "half the gap between two networks"}
     errors = [table.column("test_error", seed=seed) for seed in options.seeds]
-    found, panels = {}, []
+    found: dict[str, dict[str, float]] = {}
+    panels: list[Panel] = []
     for kind, words in labels.items():
         rises = [table.column(kind, seed=seed) for seed in options.seeds]
         means = _rank(np.mean(rises, axis=0), np.mean(errors, axis=0))
         by_seed = {f"seed {seed}": _rank(*pair) for seed, *pair in zip(options.seeds, rises, errors, strict=True)}
         found[kind] = {**by_seed, "means over the seeds": means}
-        series = []
+        series: list[Series] = []
         for batch, decay in itertools.product(options.batch_sizes, map(float, options.weight_decays)):
             x, y = (table.column(c, batch_size=batch, weight_decay=decay) for c in (kind, "test_error"))
             label = f"batch {batch:,}, decay {number(decay)}"
@@ -246,7 +249,8 @@ def _correlate(cfg: DictConfig, table: Table) -> list[Path]:
 
 
 def _rank(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    return float(spearmanr(a, b).statistic)
+    """Spearman's rank correlation; NaN where one of the two does not vary."""
+    return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else math.nan
 
 
 def _settings(cfg: DictConfig) -> str:
