@@ -4,10 +4,12 @@ from lightning_landscape.figures.animation import animate
 from lightning_landscape.figures.comparison import plot_comparison
 from lightning_landscape.figures.contours import plot_contours
 from lightning_landscape.figures.convexity import plot_convexity
+from lightning_landscape.figures.curve_sets import plot_curve_sets
 from lightning_landscape.figures.curves import plot_curves
 from lightning_landscape.figures.errors import plot_errors
 from lightning_landscape.figures.gallery import Exhibit, write_gallery
 from lightning_landscape.figures.interactive import interactive_surface, write_html
+from lightning_landscape.figures.interpolation import plot_interpolations
 from lightning_landscape.figures.panels import Panel, Series, plot_panels
 from lightning_landscape.figures.paths import plot_paths
 from lightning_landscape.figures.quantization import plot_distributions, plot_error_floors, plot_training_errors
@@ -34,10 +36,12 @@ __all__ = [
     "plot_comparison",
     "plot_contours",
     "plot_convexity",
+    "plot_curve_sets",
     "plot_curves",
     "plot_errors",
     "plot_distributions",
     "plot_error_floors",
+    "plot_interpolations",
     "plot_paths",
     "plot_samples",
     "plot_sketch",

@@ -88,7 +88,7 @@ def plot_curves(
         for side in ("top", "left", "bottom"):
             right.spines[side].set_visible(False)
     if losses:
-        _limit(left, scale)
+        limit_values(left, scale)
     first = next(iter(curves.values()))
     ends = min(s.x[0] for s in curves.values()), max(s.x[-1] for s in curves.values())
     for panel in panels:
@@ -101,7 +101,7 @@ def plot_curves(
         if pairs:
             _label_values(panel, pairs, words if pairs is losses else "", coloured=len(curves) == 1, height=size[1])
     _marks(panels, first)
-    missing = _draw_gaps(panels, curves, drawn)
+    missing = draw_gaps(panels, curves, drawn)
     style.legend_below(panels[-1], [*_legend(curves, drawn), *missing], size[0])
     style.fit(figure, left, size, rows=len(panels))
     banded = any(c in s.errors and np.isfinite(s.errors[c]).any() for s, c in every)
@@ -202,8 +202,15 @@ def _draw(curves: Mapping[str, Surface], drawn: Mapping[str, Sequence[str]], lef
             )
 
 
-def _limit(panel: Any, scale: Scale) -> None:
-    """Limits from the curves, not from their bands, which may reach below zero."""
+def limit_values(panel: Any, scale: Scale) -> None:
+    """Set limits and ticks of a vertical axis.
+
+    They come from the curves, not from their bands, which may reach below zero.
+
+    Args:
+        panel: an Axes.
+        scale: of the curves.
+    """
     low, high = scale.limits
     margin = 0.05 * (high - low)
     ends = (low - margin, high + margin)
@@ -241,8 +248,17 @@ def _marks(panels: Sequence[Any], surface: Surface) -> None:
                 )
 
 
-def _draw_gaps(panels: Sequence[Any], curves: Mapping[str, Surface], drawn: Mapping[str, Sequence[str]]) -> list[Patch]:
-    """Shade the stretches where a curve has no value; one legend entry for each kind."""
+def draw_gaps(panels: Sequence[Any], curves: Mapping[str, Surface], drawn: Mapping[str, Sequence[str]]) -> list[Patch]:
+    """Shade the stretches where a curve has no value.
+
+    Args:
+        panels: the Axes to shade.
+        curves: surfaces over lines by name.
+        drawn: by the same names, the channels that are drawn of each.
+
+    Returns:
+        One legend entry for each kind of gap.
+    """
     handles: dict[str, Patch] = {}
     for name, surface in curves.items():
         for channel in drawn[name]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightning_landscape.records.curvature import CurvatureHistory
 from lightning_landscape.records.hdf5 import check_writable
 from lightning_landscape.records.measures import SurfaceMeasures, measure
+from lightning_landscape.records.rise import rise
 from lightning_landscape.records.sketch import Sketch, SketchFile
 from lightning_landscape.records.stiffness import StiffnessHistory
 from lightning_landscape.records.surface import Surface
@@ -23,4 +24,5 @@ __all__ = [
     "TrajectoryFile",
     "check_writable",
     "measure",
+    "rise",
 ]

@@ -18,6 +18,7 @@ from lightning_landscape.tasks.quantized_images import quantized_images
 from lightning_landscape.tasks.quantized_quadratic import quantized_quadratic
 from lightning_landscape.tasks.quantized_toy import quantized_toy
 from lightning_landscape.tasks.scale_invariance import scale_invariance
+from lightning_landscape.tasks.sharpness import sharpness
 from lightning_landscape.tasks.train import surface, train
 from lightning_landscape.tasks.trajectories import trajectories
 
@@ -32,6 +33,7 @@ TASKS = {
     "paths": paths,
     "scale_invariance": scale_invariance,
     "trajectories": trajectories,
+    "sharpness": sharpness,
     "quantized_quadratic": quantized_quadratic,
     "quantized_toy": quantized_toy,
     "quantized_images": quantized_images,
@@ -64,6 +66,7 @@ __all__ = [
     "quantized_quadratic",
     "quantized_toy",
     "scale_invariance",
+    "sharpness",
     "surface",
     "train",
     "trajectories",

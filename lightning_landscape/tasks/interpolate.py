@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
@@ -14,6 +15,8 @@ from lightning_landscape.engine.surface import compute_surface
 from lightning_landscape.errors import LandscapeError
 from lightning_landscape.figures import plot_curves
 from lightning_landscape.geometry.slices import Line
+from lightning_landscape.geometry.weights import Weights
+from lightning_landscape.records.surface import Surface
 from lightning_landscape.sampling.grid import Grid
 from lightning_landscape.tasks.build import build_module
 
@@ -45,19 +48,46 @@ def interpolate(cfg: DictConfig) -> list[Path]:
     names = [Path(path).stem for path in cfg.checkpoints]
     data = instantiate(cfg.data, _convert_="all")
     data.prepare_data()
-    surface = compute_surface(
+    title = f"{names[0]} (0) to {names[1]} (1)"
+    surface = interpolation(module, data, start, end, cfg.curve, record, seed=cfg.seed, title=title)
+    plot_curves(surface).savefig(record.with_suffix(".png"), dpi=150)
+    return [record]
+
+
+def interpolation(
+    module: LightningModule,
+    data: Any,
+    start: Weights,
+    end: Weights,
+    curve: Any,
+    path: Path,
+    *,
+    seed: int,
+    title: str,
+) -> Surface:
+    """Evaluate the line between two networks on training and test data, with interpolated BatchNorm statistics.
+
+    Args:
+        module: a module of their architecture.
+        data: its data module.
+        start: the network at 0, with its running statistics.
+        end: the network at 1, with its running statistics.
+        curve: start, stop, count and examples of the curve.
+        path: the record.
+        seed: of the choice of examples.
+        title: of the record.
+    """
+    return compute_surface(
         module,
         {"train": data.evaluation_dataloader("train"), "test": data.evaluation_dataloader("test")},
         Line.between(start, end),
-        curve_grid(cfg.curve),
-        path=record,
-        examples=cfg.curve.examples,
-        seed=cfg.seed,
+        curve_grid(curve),
+        path=path,
+        examples=curve.examples,
+        seed=seed,
         batch_norm="interpolate",
-        attrs={"title": f"{names[0]} (0) to {names[1]} (1)"},
+        attrs={"title": title},
     )
-    plot_curves(surface).savefig(record.with_suffix(".png"), dpi=150)
-    return [record]
 
 
 def curve_grid(curve: Any) -> Grid:
