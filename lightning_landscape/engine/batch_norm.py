@@ -26,11 +26,18 @@ def recalibrate(module: nn.Module, run: Callable[[], None]) -> None:
 
     Source: Izmailov et al., Averaging Weights Leads to Wider Optima (2018), section 3.2 (bn_update).
     """
-    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
-    if not layers:
-        return
-    with _estimating(layers):
-        run()
+    if layers := _layers(module):
+        with _estimating(layers):
+            run()
+
+
+def has_statistics(module: nn.Module) -> bool:
+    """Whether a BatchNorm of the module keeps running statistics."""
+    return bool(_layers(module))
+
+
+def _layers(module: nn.Module) -> list[_BatchNorm]:
+    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from lightning_landscape.engine._compat import attached_trainer
 from lightning_landscape.engine.acceleration.choice import Shortcuts, require_known
-from lightning_landscape.engine.batch_norm import BatchNormMode
+from lightning_landscape.engine.batch_norm import BatchNormMode, has_statistics
 from lightning_landscape.engine.choice import Examples, check_examples, choose, plan_attributes
 from lightning_landscape.engine.estimation import Estimation
 from lightning_landscape.engine.evaluator import Measure
@@ -199,7 +199,7 @@ def compute_surface(
             "slice_sha256": str(slice_.metadata()["digest"]),
             "sample_sha256": _joint_digest(samples, estimation.subset if estimation is not None else {}),
             "step": objective.name,
-            "batch_norm": batch_norm,
+            "batch_norm": batch_norm if has_statistics(module) else "none",
             "sample_seed": str(seed),
             "autocast": _autocast(trainer),
         }

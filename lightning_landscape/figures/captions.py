@@ -105,14 +105,14 @@ def title_of_several(names: Sequence[str], channels: Sequence[str]) -> str:
 
     Examples:
         >>> title_of_several(["A", "B", "C"], ["train/loss"] * 3)
-        'Training loss of A, B and C'
+        'Training loss: A, B and C'
     """
     quantities, splits = ({f(c) for c in channels} for f in (quantity_of, split_of))
     name = quantities.pop() if len(quantities) == 1 else "loss"
     if len(splits) == 1 and (split := splits.pop()) and split != name:
         name = f"{_SPLIT_NAMES[split]} {name}"
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{name[:1].upper()}{name[1:]} of {listed}"
+    return f"{name[:1].upper()}{name[1:]}: {listed}"
 
 
 def origin_name(surface: Surface) -> str:
@@ -144,7 +144,7 @@ def statements(surface: Surface, channel: str) -> dict[str, str]:
         "cosine": _cosine(surface),
         "residual": _residual(surface),
         "initial": _initial(surface, channel),
-        "batch norm": f"BatchNorm statistics: {attrs['batch_norm']}" if attrs.get("batch_norm") else "",
+        "batch norm": _statistics(surface),
         "weights": f"weights {str(attrs['weights_sha256'])[:8]}" if attrs.get("weights_sha256") else "",
         "gaps": gap_words(gaps(surface, channel)),
     }
@@ -296,6 +296,11 @@ def _cosine(surface: Surface) -> str:
 def _initial(surface: Surface, channel: str) -> str:
     before = initial_loss(surface, channel)
     return "" if before is None else f"loss before training {number(before, 3)}"
+
+
+def _statistics(surface: Surface) -> str:
+    mode = surface.attrs.get("batch_norm", "none")
+    return "" if mode == "none" else f"BatchNorm statistics: {mode}"
 
 
 def _residual(surface: Surface) -> str:

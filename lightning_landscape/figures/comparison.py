@@ -133,7 +133,7 @@ def _landscapes(
 def _marks(surfaces: Mapping[str, Surface]) -> str:
     paths = [surface.path for surface in surfaces.values() if surface.path is not None]
     if not paths:
-        return "cross: trained weights"
+        return "cross: trained weights, triangle: the lowest point, where that is another"
     falls = any(len(learning_rate_falls(path.lr)) for path in paths)
     return "circle: start of training, " + "diamond: the learning rate falls, " * falls + "star: end"
 
