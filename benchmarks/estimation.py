@@ -221,7 +221,9 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True, help="the folder with published networks and surfaces")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    networks = {name: Stored(name) for name in ("small_dense_margin", "cnn_nll", *WHOLE, *DIGITS)}
+    names = ("small_dense_margin", "cnn_nll", *WHOLE, *DIGITS)
+    networks = {name: Stored(name) for name in names if (LOSSES / name).is_dir()}
+    print("nothing is stored of:", ", ".join(name for name in names if name not in networks) or "none")
     rows = []
     for name, stored in networks.items():
         choices = [(128, 7), (256, 7)] if name in DIGITS else CHOICES

@@ -120,7 +120,7 @@ NETWORKS = {
     "CNN": Network(
         cnn,
         (3, 32, 32),
-        11,
+        7,
         9,
         {
             "channels last": LAYOUT[:1],
@@ -132,7 +132,7 @@ NETWORKS = {
     "ResNet-56": Network(
         resnet56, (3, 32, 32), 3, 1, {"both": LAYOUT, "both, compiled": (*LAYOUT, "compilation")}, with_peers=False
     ),
-    "attention": Network(Attention, (1, 28, 28), 13, 9, {}),
+    "attention": Network(Attention, (1, 28, 28), 7, 9, {}),
 }
 
 
