@@ -71,11 +71,10 @@ def random_direction(
     """
     _require_known(normalize)
     weights = borrow(weights)
-    result = Weights({}, {})
-    for name, tensor in weights.items():  # one drawn tensor at a time, since models may be large
-        role = weights.roles[name]
-        result[name] = _normalized(_gaussian(tensor, seed, name), tensor, role, normalize, include_1d)
-        result.roles[name] = role
+    result = _at_rest(weights)
+    for name, tensor in weights.items():
+        if not _rests(tensor, weights.roles[name], include_1d):
+            result[name].copy_(_scaled(_gaussian(tensor, seed, name), tensor, weights.roles[name], normalize))
     return result
 
 
@@ -109,11 +108,10 @@ def normalize_direction(
     _require_known(normalize)
     direction, weights = borrow(direction), borrow(weights)
     check_compatible(direction, weights, what="the direction")
-    result = Weights({}, {})
+    result = _at_rest(weights)
     for name, w in weights.items():
-        role = weights.roles[name]
-        result[name] = _normalized(direction[name], w, role, normalize, include_1d)
-        result.roles[name] = role
+        if not _rests(w, weights.roles[name], include_1d):
+            result[name].copy_(_scaled(direction[name], w, weights.roles[name], normalize))
     return result
 
 
@@ -149,13 +147,10 @@ def _require_known(normalize: Normalize | None) -> None:
         raise GeometryError(f"normalize is {normalize!r}: use one of {', '.join(get_args(Normalize))}, or None")
 
 
-def _normalized(d: Tensor, w: Tensor, role: Role, normalize: Normalize | None, include_1d: bool) -> Tensor:
-    """One tensor of a direction, scaled to that of the weights and on its device."""
-    dtype = direction_dtype(w)
-    if _rests(w, role, include_1d):
-        return torch.zeros_like(w, dtype=dtype)
-    # In float64 and on the CPU, so that the same seed gives the same bits on every device.
-    return _scaled(d.cpu().double(), w.cpu().double(), role, normalize).to(w.device, dtype)
+def _at_rest(weights: Weights) -> Weights:
+    """A direction of zeros; made before what is temporary, so that this leaves no holes between tensors that stay."""
+    zeros = {name: torch.zeros_like(w, dtype=direction_dtype(w)) for name, w in weights.items()}
+    return Weights(zeros, weights.roles)
 
 
 def _gaussian(tensor: Tensor, seed: int, name: str) -> Tensor:
@@ -170,7 +165,8 @@ def _rests(w: Tensor, role: Role, include_1d: bool) -> bool:
 
 
 def _scaled(d: Tensor, w: Tensor, role: Role, normalize: Normalize | None) -> Tensor:
-    """Scale one tensor of a direction; both float64 on one device."""
+    """Scale one tensor of a direction: in float64 and on the CPU, so that a seed gives the same bits everywhere."""
+    d, w = d.cpu().double(), w.cpu().double()
     if role.padding_index is not None:
         d = d.index_fill(0, torch.tensor(role.padding_index), 0.0)
     if normalize is None:
