@@ -120,7 +120,7 @@ NETWORKS = {
     "CNN": Network(
         cnn,
         (3, 32, 32),
-        9,
+        7,
         9,
         {
             "channels last": LAYOUT[:1],
