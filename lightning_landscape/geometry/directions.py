@@ -6,7 +6,7 @@ Source: Li, Xu, Taylor, Studer, Goldstein, *Visualizing the Loss Landscape of Ne
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 import torch
@@ -71,11 +71,7 @@ def random_direction(
     """
     _require_known(normalize)
     weights = borrow(weights)
-    result = _at_rest(weights)
-    for name, tensor in weights.items():
-        if not _rests(tensor, weights.roles[name], include_1d):
-            result[name].copy_(_scaled(_gaussian(tensor, seed, name), tensor, weights.roles[name], normalize))
-    return result
+    return _scaled_to(weights, lambda name: _gaussian(weights[name], seed, name), normalize, include_1d)
 
 
 @torch.no_grad()
@@ -108,11 +104,7 @@ def normalize_direction(
     _require_known(normalize)
     direction, weights = borrow(direction), borrow(weights)
     check_compatible(direction, weights, what="the direction")
-    result = _at_rest(weights)
-    for name, w in weights.items():
-        if not _rests(w, weights.roles[name], include_1d):
-            result[name].copy_(_scaled(direction[name], w, weights.roles[name], normalize))
-    return result
+    return _scaled_to(weights, direction.__getitem__, normalize, include_1d)
 
 
 def cosine(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
@@ -147,10 +139,17 @@ def _require_known(normalize: Normalize | None) -> None:
         raise GeometryError(f"normalize is {normalize!r}: use one of {', '.join(get_args(Normalize))}, or None")
 
 
-def _at_rest(weights: Weights) -> Weights:
-    """A direction of zeros; made before what is temporary, so that this leaves no holes between tensors that stay."""
+def _scaled_to(
+    weights: Weights, draw: Callable[[str], Tensor], normalize: Normalize | None, include_1d: bool
+) -> Weights:
+    """Scale what is drawn for each name to the weights; one tensor at a time, since models may be large."""
+    # Made before what is temporary, which then leaves no holes between tensors that stay.
     zeros = {name: torch.zeros_like(w, dtype=direction_dtype(w)) for name, w in weights.items()}
-    return Weights(zeros, weights.roles)
+    result = Weights(zeros, weights.roles)
+    for name, w in weights.items():
+        if not _rests(w, weights.roles[name], include_1d):
+            result[name].copy_(_scaled(draw(name), w, weights.roles[name], normalize))
+    return result
 
 
 def _gaussian(tensor: Tensor, seed: int, name: str) -> Tensor:
