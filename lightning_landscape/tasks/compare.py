@@ -125,8 +125,12 @@ def landscape(cfg: DictConfig) -> Landscape:
             "evaluation_dataloader(split): define it, or use mode=train"
         )
     untrained = run.module if cfg.weights is None else build_untrained(cfg)
+    initial: dict[object, float] = {}  # surfaces of the same examples share it
     for callback in run.landscapes:
-        callback.attrs["initial_loss"] = _initial_loss(untrained, run, callback)
+        evaluated = (callback.data, callback.step, callback.examples, callback.seed)
+        if evaluated not in initial:
+            initial[evaluated] = _initial_loss(untrained, run, callback)
+        callback.attrs["initial_loss"] = initial[evaluated]
     _log.info("%s: %s", cfg.name, "training" if cfg.weights is None else "surfaces of the given weights")
     execute(run)
     _log.info("%s: a curve on training and test data", cfg.name)
