@@ -43,6 +43,32 @@ def _run(cfg: DictConfig) -> None:
         print(f"\nDone in {time.perf_counter() - started:.0f} s. Written:", *written, sep="\n  ")
 
 
+def at_size(arguments: list[str]) -> list[str]:
+    """Turn ``experiment=X size=paper`` into ``experiment=paper_X``; ``size=small`` is X itself.
+
+    The sizes of an experiment differ in groups such as the data. Hydra lets an experiment override groups, but nothing
+    that it finds by interpolation, which a group ``size`` would have to be: hence a file for each size.
+
+    Raises:
+        LandscapeError: Another size is asked for, or a size of no experiment.
+    """
+    sizes = {argument.removeprefix("size=") for argument in arguments if argument.startswith("size=")}
+    if not sizes:
+        return arguments
+    if len(sizes) > 1 or not sizes <= {"small", "paper"}:
+        raise LandscapeError(f"size={' size='.join(sorted(sizes))}: give either size=small or size=paper")
+    if not any(argument.startswith("experiment=") for argument in arguments):
+        raise LandscapeError(f"size={sizes.pop()} needs an experiment: add experiment=skip_connections")
+    prefix = "paper_" if sizes == {"paper"} else ""
+    return [
+        "experiment=" + ",".join(prefix + name for name in argument.removeprefix("experiment=").split(","))
+        if argument.startswith("experiment=")
+        else argument
+        for argument in arguments
+        if not argument.startswith("size=")
+    ]
+
+
 def _on_this_rank(arguments: list[str]) -> list[str]:
     """Return the arguments for this process, of which torchrun or SLURM has started one for each rank.
 
@@ -55,7 +81,10 @@ def _on_this_rank(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command; a mistake in its use ends it with one sentence and exit status 1."""
-    sys.argv[1:] = _on_this_rank(sys.argv[1:])
+    try:
+        sys.argv[1:] = _on_this_rank(at_size(sys.argv[1:]))
+    except LandscapeError as mistake:
+        sys.exit(f"lightning-landscape: {mistake}")
     _run()
     if dist.is_available() and dist.is_initialized():
         # Lightning leaves the group alive, and gloo's threads abort an interpreter that ends before them.

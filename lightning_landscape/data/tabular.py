@@ -1,4 +1,4 @@
-"""Tables of numbers that need no download."""
+"""Tables of numbers, from scikit-learn."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from lightning_landscape.errors import RecordError
 
 _LOADERS: dict[str, Callable[..., Any]] = {
     "diabetes": datasets.load_diabetes,
+    "california_housing": datasets.fetch_california_housing,
     "breast_cancer": datasets.load_breast_cancer,
     "wine": datasets.load_wine,
 }
 
 
 class Tabular(SplitDataModule):
-    """One of scikit-learn's tables: ``diabetes`` (regression), ``breast_cancer`` or ``wine`` (2 and 3 classes).
+    """One of scikit-learn's tables.
+
+    ``diabetes`` and ``california_housing`` are for regression, ``breast_cancer`` has 2 classes and ``wine`` 3.
+    ``california_housing`` (20,640 rows) is downloaded where it is missing, the others are part of scikit-learn.
 
     Features ``[N, F]`` are float32. Labels are classes, int64 ``[N]``, or for regression numbers, float32 ``[N, 1]``.
     The test and validation rows are drawn with ``split_seed``; features and the numbers of regression have mean 0 and
@@ -35,7 +39,7 @@ class Tabular(SplitDataModule):
         split_seed: Of the draw of these rows.
 
     Raises:
-        RecordError: The table is none of the three.
+        RecordError: The table is none of these.
 
     Example:
         >>> table = Tabular("diabetes")
@@ -45,7 +49,7 @@ class Tabular(SplitDataModule):
 
     def __init__(
         self,
-        name: Literal["diabetes", "breast_cancer", "wine"] = "diabetes",
+        name: Literal["diabetes", "california_housing", "breast_cancer", "wine"] = "diabetes",
         batch_size: int = 32,
         evaluation_batch_size: int = 512,
         val_share: float = 0.15,
@@ -60,9 +64,17 @@ class Tabular(SplitDataModule):
         self.test_share = test_share
         self.split_seed = split_seed
 
+    def prepare_data(self) -> None:
+        """Download the table if it is missing. A trainer calls this, in one process of each machine."""
+        self._load()
+
     def read(self) -> dict[Split, Batch]:
-        """Read the table from scikit-learn, split it, and standardise it by its training rows."""
-        features, targets = map(torch.from_numpy, _LOADERS[self.table_name](return_X_y=True))
+        """Read the table from scikit-learn, split it, and standardise it by its training rows.
+
+        Raises:
+            RecordError: It has to be downloaded and cannot be.
+        """
+        features, targets = map(torch.from_numpy, self._load())
         count, numbers = len(features), targets.is_floating_point()
         labels = targets.double()[:, None] if numbers else targets.long()
         rest, test = hold_out(features, labels, int(self.test_share * count), self.split_seed)
@@ -70,6 +82,12 @@ class Tabular(SplitDataModule):
         scales = [_scale(train[0]), _scale(train[1]) if numbers else None]
         splits: dict[Split, Batch] = {"train": train, "val": val, "test": test}
         return {name: (_scaled(x, scales[0]), _scaled(y, scales[1])) for name, (x, y) in splits.items()}
+
+    def _load(self) -> Any:
+        try:
+            return _LOADERS[self.table_name](return_X_y=True)
+        except OSError as error:
+            raise RecordError(f"scikit-learn cannot download or read the table {self.table_name}: {error}") from error
 
 
 def _scale(values: Tensor) -> tuple[Tensor, Tensor]:

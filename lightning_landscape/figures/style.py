@@ -33,6 +33,8 @@ CAPTION_SIZE: Final = 8.0
 DPI: Final = 130.0
 MARGIN: Final = 0.12
 """Distance of title and caption from the figure's edge, in inches."""
+# Letters are fitted to the pixels of a picture, which makes a line up to 10 % wider than their outlines from 72 dpi on.
+_HINTING: Final = 1.1
 
 
 @lru_cache(maxsize=2)
@@ -101,10 +103,10 @@ def text_width(text: str, size: float, *, weight: str = "normal") -> float:
         weight: of the font.
 
     Returns:
-        Inches, in Matplotlib's current font.
+        Inches, in Matplotlib's current font: what it takes at most, drawn at 72 dpi or more.
     """
     width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size, weight=weight), False)
-    return float(width) / 72.0
+    return _HINTING * float(width) / 72.0
 
 
 def wrap(text: str, inches: float, size: float, *, weight: str = "normal") -> str:

@@ -60,7 +60,7 @@ def plot_surface(
     if gaps(surface, name).any.any():
         notes.append("holes: no value")
     bottom, top = style.place_texts(figure, title_of(surface, name), caption({"": surface}, [name], notes))
-    bottom += 0.12 / 6.4
+    bottom += 0.2 / 6.4  # labels hang out of the box
     labels = max(style.text_width(text, style.TICK_SIZE) for text in distinct_labels(scale.ticks))
     right = 1 - (0.62 + labels) / 7.6  # the colour bar's place; the vertical axis has the same labels
     axes: Any = figure.add_axes((0.0, bottom, right - max(0.0, labels - 0.25) / 7.6, top - bottom), projection="3d")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -54,5 +56,17 @@ def test_the_seed_fixes_the_split() -> None:
 
 
 def test_an_unknown_table_is_refused() -> None:
-    with pytest.raises(RecordError, match="no table 'iris': choose from diabetes, breast_cancer, wine"):
+    with pytest.raises(RecordError, match="no table 'iris': choose from diabetes, california_housing, breast_ca"):
         Tabular("iris")  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:Retry downloading")
+def test_what_cannot_be_downloaded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_args: object, **_kwargs: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    monkeypatch.setattr("socket.getaddrinfo", unreachable)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)  # scikit-learn tries again after a second
+    with pytest.raises(RecordError, match=r"cannot download .* california_housing: .*no route to host"):
+        Tabular("california_housing").prepare_data()

@@ -232,6 +232,7 @@ def test_a_mode_without_its_argument_says_what_to_give(tmp_path: Path, overrides
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["experiment=depth", "size=large"], "size=large: give either size=small or size=paper"),
         (["mode=nonsense"], "mode=nonsense is unknown: choose one of compare"),
         (["mode=plot", "record=missing.h5"], "missing.h5"),
         (["mode=train", "callbacks=surface", "callbacks.random.resolution=0"], "resolution=0"),
