@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -145,44 +145,29 @@ def compute_surface(
     if record_path is not None:
         folder = record_path.parent
         ranks.on_zero(lambda: check_writable(folder))
-    if batch_norm == "recalibrate" and shards is not None:
-        raise GeometryError(
-            'batch_norm="recalibrate" is not possible where the ranks share the examples, each of which would find '
-            'other statistics: use batch_norm="keep", or a strategy that does not shard the model'
-        )
-    if (
-        batch_norm == "recalibrate"
-        and ranks.world > 1
-        and any(isinstance(m, nn.SyncBatchNorm) for m in module.modules())
-    ):
-        raise GeometryError(
-            'batch_norm="recalibrate" is not possible with SyncBatchNorm in several processes, which evaluate '
-            'different points: use batch_norm="keep", or one process'
-        )
-    context: Callable[[], AbstractContextManager[Any]] = (
-        trainer.precision_plugin.forward_context if trainer is not None else nullcontext
-    )
+    if batch_norm == "recalibrate":
+        _require_recalibration(module, ranks, sharded=shards is not None)
     with ExitStack() as stack:
         stack.enter_context(Guard(module, trainer, shards))
         ranks.broadcast_buffers(module)
         parameters = parameters_of(module, slice_, shards, move_buffers=batch_norm == "interpolate")
         weights_sha256 = parameters.place_origin()
         bench = Workbench(
-            module,
-            objective,
-            loaders,
-            slice_,
-            parameters,
-            ranks,
-            device,
-            trainer,
-            shards,
-            seed,
-            batch_norm,
-            shortcuts,
-            context,
-            progress,
-            measures,
+            module=module,
+            objective=objective,
+            loaders=loaders,
+            slice_=slice_,
+            parameters=parameters,
+            ranks=ranks,
+            device=device,
+            trainer=trainer,
+            shards=shards,
+            seed=seed,
+            batch_norm=batch_norm,
+            shortcuts=shortcuts,
+            context=trainer.precision_plugin.forward_context if trainer is not None else nullcontext,
+            progress=progress,
+            measures=measures,
         )
         grid, plan = (grid, None) if measures else choose(bench, grid, examples, budget, record_path)
         estimation = Estimation(bench, plan, grid) if plan is not None else None
@@ -255,6 +240,24 @@ def _require_consistent(slice_: Line | Plane | ShardedSlice, grid: Grid, batch_n
         )
     if batch_norm not in get_args(BatchNormMode):
         raise GeometryError(f"batch_norm={batch_norm!r} is unknown: choose one of {', '.join(get_args(BatchNormMode))}")
+
+
+def _require_recalibration(module: nn.Module, ranks: Ranks, *, sharded: bool) -> None:
+    """Refuse BatchNorm statistics that would be found from a part of the examples, or from several points at once.
+
+    Raises:
+        GeometryError: if the model is sharded, or its BatchNorm layers synchronise several processes.
+    """
+    if sharded:
+        raise GeometryError(
+            'batch_norm="recalibrate" is not possible where the ranks share the examples, each of which would find '
+            'other statistics: use batch_norm="keep", or a strategy that does not shard the model'
+        )
+    if ranks.world > 1 and any(isinstance(m, nn.SyncBatchNorm) for m in module.modules()):
+        raise GeometryError(
+            'batch_norm="recalibrate" is not possible with SyncBatchNorm in several processes, which evaluate '
+            'different points: use batch_norm="keep", or one process'
+        )
 
 
 def _require_same_on_all_ranks(ranks: Ranks, facts: dict[str, str]) -> None:

@@ -125,20 +125,16 @@ def survey(
         parameters = ReplicatedParameters(module, slice_, move_buffers=batch_norm == "interpolate")
         parameters.place_origin()
         bench = Workbench(
-            module,
-            objective,
-            loaders,
-            slice_,
-            parameters,
-            Ranks(device),
-            device,
-            None,
-            None,
-            seed,
-            batch_norm,
-            [],
-            context,
-            False,
+            module=module,
+            objective=objective,
+            loaders=loaders,
+            slice_=slice_,
+            parameters=parameters,
+            ranks=Ranks(device),
+            device=device,
+            seed=seed,
+            batch_norm=batch_norm,
+            context=context,
         )
         pilot = run_pilot(bench, grid, seconds)
         populations = bench.populations()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from lightning_landscape.geometry.slices import Line, Plane
 from lightning_landscape.sampling.grid import Grid
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Workbench:
     """What is evaluated, on which data, by whom. To be used inside a `Guard`.
 
@@ -56,13 +56,13 @@ class Workbench:
     parameters: Parameters
     ranks: Ranks
     device: torch.device
-    trainer: Trainer | None
-    shards: Shards | None
+    trainer: Trainer | None = None
+    shards: Shards | None = None
     seed: int
     batch_norm: BatchNormMode
-    shortcuts: Shortcuts
-    context: Callable[[], AbstractContextManager[Any]]
-    progress: bool
+    shortcuts: Shortcuts = ()
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext
+    progress: bool = False
     measures: Sequence[Measure] = ()
 
     def populations(self) -> list[int | None]:

@@ -100,19 +100,23 @@ def title_of(surface: Surface, *channels: str) -> str:
     return f"{name[:1].upper()}{name[1:]} {place}"
 
 
-def title_of_several(names: Sequence[str], channels: Sequence[str]) -> str:
-    """A title for surfaces side by side.
+def title_of_several(surfaces: Mapping[str, Surface], channels: Sequence[str]) -> str:
+    """A title for surfaces side by side: the one that all of them have, or the quantity and their names.
 
-    Examples:
-        >>> title_of_several(["A", "B", "C"], ["train/loss"] * 3)
-        'Training loss: A, B and C'
+    Args:
+        surfaces: name -> record.
+        channels: the channel drawn, one a surface.
+
+    Returns:
+        One line.
     """
-    quantities, splits = ({f(c) for c in channels} for f in (quantity_of, split_of))
+    titles = {title_of(surface, channel) for surface, channel in zip(surfaces.values(), channels, strict=True)}
+    if len(titles) == 1:
+        return titles.pop()
+    names = list(surfaces)
+    quantities = {quantity_of(channel) for channel in channels}
     name = quantities.pop() if len(quantities) == 1 else "loss"
-    if len(splits) == 1 and (split := splits.pop()) and split != name:
-        name = f"{_SPLIT_NAMES[split]} {name}"
-    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{name[:1].upper()}{name[1:]}: {listed}"
+    return f"{name[:1].upper()}{name[1:]}: {', '.join(names[:-1])} and {names[-1]}"
 
 
 def origin_name(surface: Surface) -> str:

@@ -65,7 +65,7 @@ def plot_comparison(
     first = next(iter(surfaces.values()))
     notes = [*unit_notes(first), *scale_notes(scale, label, log=log)]
     notes += ["one scale for all"] * (len(surfaces) > 1) + [_marks(surfaces)] * (not three_d)
-    texts = title_of_several(list(surfaces), names), caption(surfaces, names, notes)
+    texts = title_of_several(surfaces, names), caption(surfaces, names, notes)
     draw = _landscapes if three_d else _contours
     return draw(surfaces, names, scale, label, texts)
 
@@ -113,10 +113,10 @@ def _landscapes(
     # The vertical axis of the last panel has the labels of the colour bar, and reaches over the panel's edge by them.
     width = columns * side + 0.75 + 2 * labels
     lines = style.wrap(texts[1], width - 2 * style.MARGIN, style.CAPTION_SIZE).count("\n") + 1
-    whole = rows * (side * 0.86 + head) + 0.65 + 0.155 * lines
+    whole = rows * (side * 0.86 + head) + 0.75 + 0.155 * lines
     figure = style.new_figure(width, whole, layout=None)
     bottom, top = style.place_texts(figure, *texts)
-    bottom += 0.15 / whole
+    bottom += 0.25 / whole
     height = (top - bottom) / rows
     for position, ((name, surface), channel) in enumerate(zip(surfaces.items(), names, strict=True)):
         row, column = divmod(position, columns)

@@ -18,7 +18,7 @@ from plotly.io import to_json
 
 from lightning_landscape.errors import RecordError
 from lightning_landscape.figures import page, style
-from lightning_landscape.figures.captions import axis_label, caption, statements, title_of, title_of_several, unit_notes
+from lightning_landscape.figures.captions import axis_label, caption, statements, title_of_several, unit_notes
 from lightning_landscape.figures.channels import channel_of, drawn_values, gaps, is_score, require_plane
 from lightning_landscape.figures.contours import proportion, scale_notes, scale_of
 from lightning_landscape.figures.scale import distinct_labels, number
@@ -72,7 +72,7 @@ def interactive_surface(
     for k, (key, scene) in enumerate(zip(keys, scenes, strict=True)):
         layout[key] = {**scene, "domain": {"x": [k / columns, (k + 0.97) / columns], "y": [0, 1]}}
         figure.data[k].scene = key
-    title = _title(surfaces, names)
+    title = title_of_several(surfaces, names)
     lines = caption(surfaces, names, [*unit_notes(next(iter(surfaces.values()))), *_gap_notes(surfaces, names)])
     layout["title"] = {
         "text": html.escape(title, quote=False),
@@ -132,7 +132,7 @@ def write_html(
         RecordError: if there is no surface, or one is over a line, smaller than 2 x 2 points, or lacks the channel.
     """
     surfaces, names = _surfaces(surface, channel)
-    title = _title(surfaces, names)
+    title = title_of_several(surfaces, names)
     body = surfaces_html(surfaces, channel, log=log, zmax=zmax)
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,11 +203,6 @@ def _surfaces(surface: Surface | Mapping[str, Surface], channel: str | None) -> 
     for one in surfaces.values():
         require_plane(one, "interactive_surface")
     return surfaces, [channel_of(s, channel) for s in surfaces.values()]
-
-
-def _title(surfaces: Mapping[str, Surface], names: Sequence[str]) -> str:
-    (first, *others) = surfaces.values()
-    return title_of_several(list(surfaces), names) if others else title_of(first, names[0])
 
 
 def _modes(

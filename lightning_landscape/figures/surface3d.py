@@ -60,7 +60,7 @@ def plot_surface(
     if gaps(surface, name).any.any():
         notes.append("holes: no value")
     bottom, top = style.place_texts(figure, title_of(surface, name), caption({"": surface}, [name], notes))
-    bottom += 0.2 / 6.4  # labels hang out of the box
+    bottom += 0.26 / 6.4  # labels hang out of the box
     labels = max(style.text_width(text, style.TICK_SIZE) for text in distinct_labels(scale.ticks))
     right = 1 - (0.62 + labels) / 7.6  # the colour bar's place; the vertical axis has the same labels
     axes: Any = figure.add_axes((0.0, bottom, right - max(0.0, labels - 0.25) / 7.6, top - bottom), projection="3d")
@@ -116,7 +116,7 @@ def draw_surface(axes: Any, surface: Surface, channel: str, scale: Scale) -> Sca
     axes.set_box_aspect((min(shape, 1.0), min(1 / shape, 1.0), 0.72), zoom=0.98)
     for axis, write in (("x", axes.set_xlabel), ("y", axes.set_ylabel)):
         text = axis_label(surface, axis, short=True)  # type: ignore[arg-type]
-        write(text, fontsize=style.TICK_SIZE, color=style.INK, labelpad=5, parse_math=False)
+        write(text, fontsize=style.TICK_SIZE, color=style.INK, labelpad=8, parse_math=False)
     return mappable
 
 

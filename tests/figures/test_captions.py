@@ -6,6 +6,7 @@ from lightning_landscape.figures.captions import (
     origin_name,
     statements,
     title_of,
+    title_of_several,
     unit_notes,
 )
 from lightning_landscape.records.surface import Surface
@@ -73,3 +74,10 @@ def test_statements_of_several_surfaces_are_shared_where_they_agree() -> None:
 def test_a_title_of_the_records_own_wins() -> None:
     assert title_of(examples.bowl(title="Epoch 3"), "val/loss") == "Epoch 3"
     assert title_of(examples.bowl(), "val/loss", "val/accuracy") == "Validation loss and accuracy over a random plane"
+
+
+def test_surfaces_side_by_side_share_a_title_or_are_named() -> None:
+    one, other = examples.bowl(), examples.trajectory()
+    assert title_of_several({"A": one, "B": one}, ["train/loss"] * 2) == "Training loss over a random plane"
+    assert title_of_several({"A": one, "B": other}, ["loss", "loss"]) == "Loss: A and B"
+    assert title_of_several({"A": one, "B": one, "C": other}, ["loss", "accuracy", "loss"]) == "Loss: A, B and C"

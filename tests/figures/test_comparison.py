@@ -46,7 +46,7 @@ def test_landscapes_share_heights_and_colours() -> None:
 
 def test_one_channel_or_each_ones_loss() -> None:
     figure = plot_comparison({"a": examples.bowl(), "b": examples.bowl(curvature=1.0)}, "val/accuracy")
-    assert figure.get_suptitle() == "Validation accuracy: a and b"
+    assert figure.get_suptitle() == "Validation accuracy over a random plane"
     with pytest.raises(RecordError, match="val/accuracy"):
         plot_comparison(PAIR, "val/accuracy")
 
