@@ -164,9 +164,16 @@ def draw_contours(axes: Any, surface: Surface, channel: str, scale: Scale, *, fi
         texts = dict(zip(lines.levels, distinct_labels(levels), strict=True))
         for text in axes.clabel(lines, fmt=texts, fontsize=8, inline=True, inline_spacing=3, colors=tones):
             text.set_parse_math(False)
+            if _at_edge(text.get_position()[0], surface.x) or _at_edge(text.get_position()[1], y):
+                text.remove()  # the panel would cut it
     axes.set_xlim(surface.x[0], surface.x[-1])
     axes.set_ylim(y[0], y[-1])
     return mappable
+
+
+def _at_edge(place: float, axis: NDArray[np.float64]) -> bool:
+    share = (place - axis[0]) / (axis[-1] - axis[0])
+    return not 0.03 < float(share) < 0.97
 
 
 def colour_bar(figure: Figure, mappable: ScalarMappable, place: Any, scale: Scale, channel: str) -> None:

@@ -180,17 +180,20 @@ def _looks(curves: Mapping[str, Surface], drawn: Mapping[str, Sequence[str]]) ->
 
 
 def _draw(curves: Mapping[str, Surface], drawn: Mapping[str, Sequence[str]], left: Any, right: Any) -> None:
-    for (name, channel), (colour, dash) in _looks(curves, drawn).items():
+    looks = _looks(curves, drawn)
+    lines = [(curves[name], channel) for name, channel in looks]
+    for position, ((name, channel), (colour, dash)) in enumerate(looks.items()):
         surface = curves[name]
         panel = right if is_score(channel) else left
         values = drawn_values(surface, channel)
         lonely = np.isfinite(values).sum() <= 2
+        covered = sum(_coincide((surface, channel), later) for later in lines[position + 1 :])
         panel.plot(
             surface.x,
             values,
             color=colour,
             linestyle=dash,
-            linewidth=1.8,
+            linewidth=1.8 + 2.2 * covered,  # so that its edges show under those that cover it
             marker="o" if lonely else None,
             markersize=4,
             label=" ".join(filter(None, (name, channel))),
@@ -200,6 +203,13 @@ def _draw(curves: Mapping[str, Surface], drawn: Mapping[str, Sequence[str]], lef
             panel.fill_between(
                 surface.x, values - half, values + half, color=colour, alpha=0.16, linewidth=0, zorder=1.5
             )
+
+
+def _coincide(one: tuple[Surface, str], other: tuple[Surface, str]) -> bool:
+    """Whether two lines look like one: the same places, and values that differ by less than a line's width."""
+    (first, channel), (second, another) = one, other
+    same = is_score(channel) == is_score(another) and np.array_equal(first.x, second.x)
+    return same and np.allclose(drawn_values(first, channel), drawn_values(second, another), rtol=5e-3, equal_nan=True)
 
 
 def limit_values(panel: Any, scale: Scale) -> None:

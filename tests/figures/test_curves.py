@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,3 +145,11 @@ def test_nothing_is_cut_off_and_nothing_overlaps(
     make: Callable[[], Surface], assert_well_laid_out: Callable[[Figure], None]
 ) -> None:
     assert_well_laid_out(plot_curves(make()))
+
+
+def test_a_curve_that_another_covers_is_drawn_wider() -> None:
+    line = examples.line()
+    moved = replace(line, channels={name: 2 * values for name, values in line.channels.items()})
+    figure = plot_curves({"a": line, "b": moved, "c": line}, channels=[line.loss_name])
+    widths = {drawn.get_label().split()[0]: drawn.get_linewidth() for drawn in figure.axes[0].get_lines()[:3]}
+    assert widths["a"] > widths["b"] == widths["c"]
