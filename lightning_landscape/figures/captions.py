@@ -248,17 +248,18 @@ def _centre(surface: Surface, channel: str) -> str:
     index = centre_index(surface)
     values = drawn_values(surface, channel)
     errors = _errors(surface, channel)
-    median = "" if errors is None else number(float(np.median(errors[np.isfinite(errors)])), 2)
+    own, median = 0.0, 0.0  # as for all examples
+    if errors is not None:
+        own = 0.0 if index is None else float(errors[index])
+        median = float(np.median(errors[np.isfinite(errors)]))
+    over_grid = f"standard error {number(median, 2)} (median over the grid)" if median > 0 else ""
     if index is None or not np.isfinite(values[index]):
-        return f"standard error {median} (median over the grid)" if median else ""
+        return over_grid
     place = "first network" if surface.attrs.get("kind") in {"between", "through"} else "centre"
     words = f"{channel} at the {place} {number(float(values[index]))}"
-    if errors is None:
-        return words
-    own = float(errors[index])
-    if np.isfinite(own):
-        words += f" ± {number(own, 2)}"
-    return f"{words} (standard error; median over the grid {median})"
+    if own > 0:
+        return f"{words} ± {number(own, 2)} (standard error; median over the grid {number(median, 2)})"
+    return f"{words}, {over_grid}" if over_grid else words
 
 
 def _errors(surface: Surface, channel: str) -> NDArray[np.float64] | None:

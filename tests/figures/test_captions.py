@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from lightning_landscape.figures.captions import (
     axis_label,
     caption,
@@ -44,6 +48,17 @@ def test_the_caption_says_how_far_to_trust_the_picture() -> None:
     assert said["cosine"] == "|cos| of the directions 0.0012"
     assert said["gaps"] == "73 of 1353 points not finite, 205 of 1353 points not computed"
     assert said["weights"] == "weights 3fa9c2d1"
+
+
+def test_errors_of_zero_are_not_written() -> None:
+    """As where all examples were evaluated: everywhere, or at the centre alone."""
+    bowl = examples.bowl()
+    exact = np.zeros_like(bowl.errors["val/loss"])
+    centre = bowl.errors["val/loss"] * (bowl["val/loss"] > bowl["val/loss"].min())
+    everywhere, there = (replace(bowl, errors={"val/loss": errors}) for errors in (exact, centre))
+    assert statements(everywhere, "val/loss")["centre"] == "val/loss at the centre 0.03"
+    said = statements(there, "val/loss")["centre"]
+    assert said == "val/loss at the centre 0.03, standard error 0.17 (median over the grid)"
 
 
 def test_the_caption_of_a_trajectory_names_variance_and_distance() -> None:
