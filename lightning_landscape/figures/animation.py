@@ -86,7 +86,7 @@ def animate(
         figure.clear()
         text += "\n" * (tallest - text.count("\n"))
         bottom, _ = style.place_texts(figure, f"{title_of(surface, name)}: {heading}", text)
-        bottom += 0.6 / height if flat else 0.1 / height
+        bottom += 0.6 / height if flat else 0.35 / height
         box = ((0.85 if flat else 0.0) / inches, bottom, size[0] / inches, size[1] / height)
         axes: Any = figure.add_axes(box, projection=None if flat else "3d")
         if flat:

@@ -23,7 +23,7 @@ from lightning_landscape.figures.contours import (
 )
 from lightning_landscape.figures.initial_loss import draw_initial_loss
 from lightning_landscape.figures.scale import Scale, distinct_labels
-from lightning_landscape.figures.surface3d import draw_surface
+from lightning_landscape.figures.surface3d import draw_surface, keep_above
 from lightning_landscape.figures.trajectory import draw_path, learning_rate_falls
 from lightning_landscape.records.surface import Surface
 
@@ -115,15 +115,19 @@ def _landscapes(
     lines = style.wrap(texts[1], width - 2 * style.MARGIN, style.CAPTION_SIZE).count("\n") + 1
     whole = rows * (side * 0.86 + head) + 0.75 + 0.155 * lines
     figure = style.new_figure(width, whole, layout=None)
-    bottom, top = style.place_texts(figure, *texts)
-    bottom += 0.25 / whole
+    floor, top = style.place_texts(figure, *texts)
+    bottom = floor + 0.15 / whole
     height = (top - bottom) / rows
+    lowest = []
     for position, ((name, surface), channel) in enumerate(zip(surfaces.items(), names, strict=True)):
         row, column = divmod(position, columns)
         corner = column * side / width, top - (row + 1) * height
         panel = figure.add_axes((*corner, (side - 0.1) / width, height - head / whole), projection="3d")
         mappable = draw_surface(panel, surface, channel, scale)
         style.set_panel_title(panel, name, side - 0.4)
+        if row == rows - 1:
+            lowest.append(panel)
+    keep_above(lowest, floor)
     right = (columns * side + labels) / width
     place = figure.add_axes((right, bottom + 0.2 * (top - bottom), 0.15 / width, 0.6 * (top - bottom)))
     colour_bar(figure, mappable, place, scale, label)

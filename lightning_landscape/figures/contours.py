@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lightning_landscape.figures import style
@@ -168,6 +169,8 @@ def draw_contours(axes: Any, surface: Surface, channel: str, scale: Scale, *, fi
                 text.remove()  # the panel would cut it
     axes.set_xlim(surface.x[0], surface.x[-1])
     axes.set_ylim(y[0], y[-1])
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
     return mappable
 
 

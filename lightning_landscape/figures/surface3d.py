@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def plot_surface(
     if gaps(surface, name).any.any():
         notes.append("holes: no value")
     bottom, top = style.place_texts(figure, title_of(surface, name), caption({"": surface}, [name], notes))
-    bottom += 0.26 / 6.4  # labels hang out of the box
+    floor, bottom = bottom, bottom + 0.12 / 6.4
     labels = max(style.text_width(text, style.TICK_SIZE) for text in distinct_labels(scale.ticks))
     right = 1 - (0.62 + labels) / 7.6  # the colour bar's place; the vertical axis has the same labels
     axes: Any = figure.add_axes((0.0, bottom, right - max(0.0, labels - 0.25) / 7.6, top - bottom), projection="3d")
@@ -69,7 +70,25 @@ def plot_surface(
         axes.set_zticklabels([])  # too long to stand twice: the colour bar has them
     place = figure.add_axes((right, bottom + 0.2 * (top - bottom), 0.02, 0.6 * (top - bottom)))
     colour_bar(figure, mappable, place, scale, name)
+    keep_above([axes], floor)
     return figure
+
+
+def keep_above(panels: Sequence[Any], floor: float) -> None:
+    """Raise the lower edges of landscapes until their labels, which hang out of their boxes, are above a line.
+
+    Args:
+        panels: three-dimensional Axes, placed by hand, of one figure.
+        floor: the line's height, in fractions of the figure's.
+    """
+    figure = panels[0].figure
+    for _ in range(3):  # lower boxes have their labels elsewhere
+        figure.draw_without_rendering()  # labels have no place before
+        for panel in panels:
+            below = floor - panel.get_tightbbox().y0 / figure.bbox.height
+            if below > 0:
+                box = panel.get_position()
+                panel.set_position((box.x0, box.y0 + below, box.width, box.height - below))
 
 
 def draw_surface(axes: Any, surface: Surface, channel: str, scale: Scale) -> ScalarMappable:
@@ -115,7 +134,7 @@ def draw_surface(axes: Any, surface: Surface, channel: str, scale: Scale) -> Sca
     shape, _ = proportion(surface.x, y)
     axes.set_box_aspect((min(shape, 1.0), min(1 / shape, 1.0), 0.72), zoom=0.98)
     for axis, write in (("x", axes.set_xlabel), ("y", axes.set_ylabel)):
-        text = axis_label(surface, axis, short=True)  # type: ignore[arg-type]
+        text = style.wrap(axis_label(surface, axis, short=True), 1.3, style.TICK_SIZE)  # type: ignore[arg-type]
         write(text, fontsize=style.TICK_SIZE, color=style.INK, labelpad=8, parse_math=False)
     return mappable
 
