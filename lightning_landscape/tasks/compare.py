@@ -5,57 +5,28 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_landscape.callbacks.loss_landscape import LossLandscape
-from lightning_landscape.data.splits import EvaluationData, Split
-from lightning_landscape.engine.surface import compute_surface
 from lightning_landscape.errors import LandscapeError
 from lightning_landscape.figures import Report, plot_comparison, plot_curves, write_report
-from lightning_landscape.geometry.slices import Line
-from lightning_landscape.geometry.weights import weights_of
 from lightning_landscape.records.surface import Surface
 from lightning_landscape.records.surface_file import check_writable
-from lightning_landscape.sampling.grid import Grid
-from lightning_landscape.tasks.build import Run, build_run, build_untrained, execute, of_run, quieten
-from lightning_landscape.tasks.interpolate import curve_grid
+from lightning_landscape.tasks.build import of_run, quieten
+from lightning_landscape.tasks.landscape import Landscape, landscape
 from lightning_landscape.tasks.summaries import csv_text, markdown_text, summary
-
-_log = logging.getLogger(__name__)
-_SPLITS: tuple[Split, ...] = ("train", "test")
-
-
-@dataclass(frozen=True)
-class Landscape:
-    """What one run leaves behind, as it travels between processes.
-
-    Attributes:
-        records: the record of each of its callbacks, by the callback's name.
-        curve: the record of its curve on training and test data.
-        parameters: how many the module has.
-        seconds: the time that all of it took.
-    """
-
-    records: dict[str, Path]
-    curve: Path
-    parameters: int
-    seconds: float
 
 
 def compare(cfg: DictConfig) -> list[Path]:
     """Make the landscape of every run in ``cfg.runs``, and write ``report.html`` and the figures over all of them.
 
-    Runs on one device each are made by ``cfg.jobs`` processes at a time, which share the cores. The numbers of each,
-    among them the share of its plane with a loss below that of the untrained network, are printed and are in
-    ``networks.csv``.
+    Runs on one device each are made by ``cfg.jobs`` processes at a time, which share the cores; those that the same
+    command finished before in the same folder are not made again. The numbers of each, among them the share of its
+    plane with a loss below that of the untrained network, are printed and are in ``networks.csv``.
 
     Returns:
         The page, the figures and the records; nothing on other ranks than zero, which leave the drawing to it.
@@ -111,41 +82,6 @@ def compare(cfg: DictConfig) -> list[Path]:
     return [write_report(folder / "report.html", report), *written]
 
 
-def landscape(cfg: DictConfig) -> Landscape:
-    """Train or load one network, with the callbacks' surfaces, and add its 1-D curve on training and test data.
-
-    Raises:
-        LandscapeError: if the data module does not say how to evaluate on its splits.
-    """
-    started = time.perf_counter()
-    run = build_run(cfg)
-    if not isinstance(run.data, EvaluationData):
-        raise LandscapeError(
-            f"mode=compare evaluates training and test data, and {type(run.data).__name__} has no "
-            "evaluation_dataloader(split): define it, or use mode=train"
-        )
-    untrained = run.module if cfg.weights is None else build_untrained(cfg)
-    initial: dict[object, float] = {}  # surfaces of the same examples share it
-    for callback in run.landscapes:
-        evaluated = (callback.data, callback.step, callback.examples, callback.seed)
-        if evaluated not in initial:
-            initial[evaluated] = _initial_loss(untrained, run, callback)
-        callback.attrs["initial_loss"] = initial[evaluated]
-    _log.info("%s: %s", cfg.name, "training" if cfg.weights is None else "surfaces of the given weights")
-    execute(run)
-    _log.info("%s: a curve on training and test data", cfg.name)
-    path = Path(cfg.output_dir) / cfg.name / "landscape" / "curve.h5"
-    _curve(run.module, run.data, cfg, path)
-    seconds = time.perf_counter() - started
-    _log.info("%s: done in %.0f s", cfg.name, seconds)
-    return Landscape(
-        records={callback.name: callback.surfaces[-1] for callback in run.landscapes if callback.surfaces},
-        curve=path,
-        parameters=sum(parameter.numel() for parameter in run.module.parameters()),
-        seconds=seconds,
-    )
-
-
 def _landscapes(runs: list[DictConfig], cfg: DictConfig) -> list[Landscape]:
     jobs = min(cfg.jobs, len(runs)) if cfg.trainer.devices == 1 and cfg.trainer.num_nodes == 1 else 1
     if jobs == 1:
@@ -168,36 +104,3 @@ def _landscape_of_text(text: str) -> Landscape:
     assert isinstance(cfg, DictConfig)
     cfg.trainer.enable_progress_bar = False  # several bars at once would write over each other
     return landscape(cfg)
-
-
-def _initial_loss(untrained: LightningModule, run: Run, landscape: LossLandscape) -> float:
-    """The loss of the untrained network on the examples of a surface.
-
-    Its BatchNorm statistics, which are those of no data yet, are estimated on the same examples: with the values that
-    they begin with, the activations of a network with shortcuts would grow with its depth.
-    """
-    point = compute_surface(
-        untrained,
-        run.loader(landscape),
-        Line.random(weights_of(untrained)),
-        Grid(x=(0.0, 0.0, 1)),
-        landscape.step,
-        examples=landscape.examples,
-        seed=landscape.seed,
-        batch_norm="recalibrate",
-        progress=False,
-    )
-    return float(point["loss"][0])
-
-
-def _curve(module: LightningModule, data: EvaluationData, cfg: DictConfig, path: Path) -> None:
-    """Evaluate along the first of the plane's random directions, on training and on test data."""
-    compute_surface(
-        module,
-        {split: data.evaluation_dataloader(split) for split in _SPLITS},
-        Line.random(weights_of(module)),
-        curve_grid(cfg.curve),
-        path=path,
-        examples=cfg.curve.examples,
-        seed=cfg.seed,
-    )

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lightning_landscape import Grid, Line, Surface, Trajectory, compute_surface, weights_of
+from lightning_landscape.errors import RecordMismatchError
 from lightning_landscape.geometry.weights import place
 from lightning_landscape.tasks import TASKS
 from lightning_landscape.tasks.build import build_run, build_untrained
@@ -89,3 +90,28 @@ def test_the_loss_before_training_knows_no_depth(tmp_path: Path) -> None:
     surface = Surface.load(next((tmp_path / "deep/landscape").glob("random-*.h5")))
     assert surface.attrs["initial_loss"] == pytest.approx(np.log(10), abs=0.01)
     assert abs(surface["loss"][1, 1] - np.log(10)) > 0.5
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+def test_a_finished_network_is_not_trained_again(tmp_path: Path) -> None:
+    """The same command does what is missing, and other settings are refused."""
+    runs = ["~experiment", "logger=none", "jobs=1", "+runs.one.model.hidden=[2]", "+runs.two.model.hidden=[4]"]
+
+    def written() -> dict[str, int]:
+        return {path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("*/finished.json")}
+
+    def trained(*overrides: str) -> set[str]:
+        before = written()
+        TASKS["compare"](configuration(tmp_path, *TINY, *SMALL, *runs, *overrides))
+        return {name for name, when in written().items() if when != before.get(name)}
+
+    assert trained() == {"one", "two"}
+    report, numbers = (tmp_path / "report.html").read_text(), (tmp_path / "networks.csv").read_text()
+    assert trained() == set()
+    assert (tmp_path / "networks.csv").read_text() == numbers
+    assert trained("ceiling=3", "title=Again") == set()
+    assert "Again" in (tmp_path / "report.html").read_text() != report
+    next((tmp_path / "two/landscape").glob("random-*.h5")).unlink()
+    assert trained() == {"two"}
+    with pytest.raises(RecordMismatchError, match=r"one holds a network of other settings \(trainer, seed\)"):
+        trained("seed=2", "trainer.max_epochs=4")
