@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
@@ -118,16 +119,16 @@ def _landscapes(
     floor, top = style.place_texts(figure, *texts)
     bottom = floor + 0.15 / whole
     height = (top - bottom) / rows
-    lowest = []
+    drawn: list[list[Any]] = [[] for _ in range(rows)]
     for position, ((name, surface), channel) in enumerate(zip(surfaces.items(), names, strict=True)):
         row, column = divmod(position, columns)
         corner = column * side / width, top - (row + 1) * height
         panel = figure.add_axes((*corner, (side - 0.1) / width, height - head / whole), projection="3d")
         mappable = draw_surface(panel, surface, channel, scale)
         style.set_panel_title(panel, name, side - 0.4)
-        if row == rows - 1:
-            lowest.append(panel)
-    keep_above(lowest, floor)
+        drawn[row].append(panel)
+    for row, panels in enumerate(drawn):
+        keep_above(panels, floor if row == rows - 1 else top - (row + 1) * height)
     right = (columns * side + labels) / width
     place = figure.add_axes((right, bottom + 0.2 * (top - bottom), 0.15 / width, 0.6 * (top - bottom)))
     colour_bar(figure, mappable, place, scale, label)
