@@ -134,10 +134,11 @@ def _finished_before(path: Path, cfg: DictConfig) -> Landscape | None:
 
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
-    """All that one run depends on."""
+    """All that one run depends on, as it comes back from JSON."""
     settings: Any = OmegaConf.to_container(cfg)
     settings["trainer"].pop("enable_progress_bar", None)
-    return {key: value for key, value in settings.items() if key not in _DRAWING}
+    found: dict[str, Any] = json.loads(json.dumps({k: v for k, v in settings.items() if k not in _DRAWING}))
+    return found
 
 
 def _initial_loss(untrained: LightningModule, run: Run, landscape: LossLandscape) -> float:
