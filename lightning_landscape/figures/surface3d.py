@@ -84,11 +84,12 @@ def keep_above(panels: Sequence[Any], floor: float) -> None:
     figure = panels[0].figure
     for _ in range(3):  # lower boxes have their labels elsewhere
         figure.draw_without_rendering()  # labels have no place before
-        for panel in panels:
-            below = floor - panel.get_tightbbox().y0 / figure.bbox.height
-            if below > 0:
-                box = panel.get_position()
-                panel.set_position((box.x0, box.y0 + below, box.width, box.height - below))
+        below = [floor - panel.get_tightbbox().y0 / figure.bbox.height for panel in panels]
+        if max(below) <= 0:
+            return
+        for panel, missing in zip(panels, np.maximum(below, 0.0), strict=True):
+            box = panel.get_position()
+            panel.set_position((box.x0, box.y0 + missing, box.width, box.height - missing))
 
 
 def draw_surface(axes: Any, surface: Surface, channel: str, scale: Scale) -> ScalarMappable:
