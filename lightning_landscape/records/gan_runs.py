@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from lightning_landscape.errors import RecordError
+from lightning_landscape.records.whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,7 @@ class GANRun:
 def save_runs(path: Path, runs: Iterable[GANRun], settings: object) -> None:
     """Write runs, with the settings that they were made with, as JSON; whole or not at all."""
     text = json.dumps({"settings": settings, "runs": [asdict(run) for run in runs]}, indent=1)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, text + "\n")
 
 
 def load_runs(path: Path) -> tuple[list[GANRun], object]:

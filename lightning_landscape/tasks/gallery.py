@@ -24,6 +24,7 @@ from lightning_landscape.errors import LandscapeError
 from lightning_landscape.figures import Exhibit, write_gallery
 from lightning_landscape.figures.gallery import PICTURES
 from lightning_landscape.records.surface_file import check_writable
+from lightning_landscape.records.whole import write_whole
 
 _log = logging.getLogger(__name__)
 _MARKER = "gallery.json"
@@ -119,9 +120,7 @@ def _made(entry: Entry, environment: dict[str, str]) -> Exhibit:
         "machine": _machine(),
         "failure": None if status == 0 else f"{_last_lines(entry.folder / _OUTPUT)}\n[exit status {status}]",
     }
-    part = marker.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    part.replace(marker)  # whole or not at all
+    write_whole(marker, json.dumps(found, indent=2) + "\n")
     _log.info("%s: %s after %.0f s", entry.name, "done" if status == 0 else "failed", found["seconds"])
     return _exhibit(entry, found)
 

@@ -22,6 +22,7 @@ from lightning_landscape.engine.surface import compute_surface
 from lightning_landscape.errors import LandscapeError, RecordMismatchError
 from lightning_landscape.geometry.slices import Line
 from lightning_landscape.geometry.weights import weights_of
+from lightning_landscape.records.whole import write_whole
 from lightning_landscape.sampling.grid import Grid
 from lightning_landscape.tasks.build import Run, build_run, build_untrained, execute
 from lightning_landscape.tasks.interpolate import curve_grid
@@ -105,9 +106,7 @@ def _keep(path: Path, cfg: DictConfig, made: Landscape) -> None:
         "parameters": made.parameters,
         "seconds": made.seconds,
     }
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)  # whole or not at all
+    write_whole(path, json.dumps(facts, indent=2) + "\n")
 
 
 def _finished_before(path: Path, cfg: DictConfig) -> Landscape | None:

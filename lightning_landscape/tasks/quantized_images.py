@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_landscape.errors import LandscapeError
 from lightning_landscape.figures import plot_training_errors
 from lightning_landscape.records.hdf5 import check_writable
+from lightning_landscape.records.whole import write_whole
 from lightning_landscape.tasks.build import build_run
 
 _log = logging.getLogger(__name__)
@@ -63,9 +64,7 @@ def quantized_images(cfg: DictConfig) -> list[Path]:
                 continue
             results["runs"][name][str(seed)] = run = _train(cfg, str(name), int(seed))
             _log.info("%s, seed %s: test error %.2f %% in %.0f s", name, seed, run["test_error"], run["seconds"])
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-            partial.replace(path)
+            write_whole(path, json.dumps(results, indent=1) + "\n")
     errors = {name: [run["test_error"] for run in runs.values()] for name, runs in results["runs"].items()}
     for name, found in errors.items():
         spread = statistics.stdev(found) if len(found) > 1 else 0.0
